@@ -22,8 +22,8 @@ from prunus.training.hooks import Pruning, Removal
 if TYPE_CHECKING:
     from prunus.paint.inputs import Inputs
     from prunus.tasks import Task
+    from prunus.tasks.inputs import Inputs as Kept
     from prunus.tasks.metrics import Batch
-    from prunus.tasks.task import Inputs as Kept
     from prunus.tasks.task import Part
     from prunus.training import Calibration, TrainConfig
     from prunus.training.learner import Smaller

@@ -11,7 +11,6 @@ of the old result. Only the others are painted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -41,11 +40,11 @@ from prunus.paint.rules import (
 )
 from prunus.paint.source import Source, colours_of
 from prunus.paint.state import restore_state
+from prunus.surgery.alike import numbers, same_arguments, same_options, untouched
 from prunus.surgery.indices import OPERATORS
 from prunus.surgery.rescaling import rescales_for
 from prunus.surgery.slicing import Surgery, changed, rebind_attributes
 
-_WITH_NUMBERS = frozenset({"addmm", "baddbmm", "addmv", "addbmm", "addr", "full_like"})  # whole ones, too
 # Operators whose arguments name axes, strides and numbers, but no slots along an axis.
 _RULED = (contraction, normalisation, reduction, order, spatial, windows)
 _MOVING = tuple("permute transpose t cat stack clone detach alias _to_copy contiguous dropout".split())
@@ -180,8 +179,8 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         """Whether operands come from where they came from, at least one of them from the inputs, and nothing
         else tells the two calls apart.
         """
-        if not _same_arguments(args, dense.args, _IMPLIED.get(dense.operator, ())) or (
-            kwargs and not _same_options(kwargs, dense.kwargs)
+        if not same_arguments(args, dense.args, _IMPLIED.get(dense.operator, ())) or (
+            kwargs and not same_options(kwargs, dense.kwargs)
         ):
             return False
         tensors = tensors_of(args, kwargs)
@@ -200,7 +199,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         return (
             dense.operator in _SLOTLESS
             or is_pointwise(dense.func, dense.operator)
-            or _untouched(tensors, dense.tensors)
+            or untouched(tensors, dense.tensors)
         )
 
     def _has_left(self, mine: Tensor, dense: Tensor, paint: Paint) -> bool:
@@ -227,7 +226,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
                 raise MismatchError(index, f"{mine.operator} reads another tensor")
         if self.others:
             self._note_others(index, mine)
-        if mine.tensors and _numbers(mine) != _numbers(dense):
+        if mine.tensors and numbers(mine) != numbers(dense):
             self._note_number(index, mine, dense)
         for position, (tensor, paint) in enumerate(zip(dense.outputs, dense.paints)):
             wanted = {x.axis: x.labels for x in paint} if _single(paint) else None
@@ -239,7 +238,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
     def _note_number(self, index: int, mine: Record, dense: Record) -> None:
         """A factor that depends on a size may be made up for; any other number may not."""
-        before, after = _numbers(dense), _numbers(mine)
+        before, after = numbers(dense), numbers(mine)
         if (
             mine.operator.rstrip("_") not in ("mul", "div")
             or len(mine.tensors) != 1
@@ -319,57 +318,6 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
 def _single(paint: tuple[Stripe, ...]) -> bool:
     return len(paint) < 2 or len({stripe.axis for stripe in paint}) == len(paint)
-
-
-def _untouched(mine: Tensors, dense: Tensors) -> bool:
-    """Whether nothing was removed from any operand, so that any operator does what it did."""
-    return all(a.shape == b.shape for a, b in zip(mine, dense))
-
-
-def _same_arguments(mine: Sequence[Any], dense: Sequence[Any], implied: Collection[int] = ()) -> bool:
-    """Whether there is a tensor where there was one, and everything else is equal."""
-    if len(mine) != len(dense):
-        return False
-    for position, (a, b) in enumerate(zip(mine, dense)):
-        if a is b:
-            continue
-        if isinstance(a, Tensor):
-            if not isinstance(b, Tensor):
-                return False
-        elif type(a) is not type(b):
-            return False
-        elif (
-            isinstance(a, (list, tuple)) and a and not isinstance(a[0], (int, float))
-        ):  # tensors, or None in place of one
-            if not _same_arguments(a, b):
-                return False
-        elif a != b and position not in implied:
-            return False
-    return True
-
-
-def _same_options(mine: dict[str, Any], dense: dict[str, Any]) -> bool:
-    return list(mine) == list(dense) and _same_arguments(list(mine.values()), list(dense.values()))
-
-
-def _numbers(record: Record) -> list[float]:
-    """What an operator computes with: all numbers where it works slot by slot, else those that are not whole,
-    which say no axis, size or slot.
-    """
-    kinds = (
-        (int, float)
-        if is_pointwise(record.func, record.operator) or record.operator in _WITH_NUMBERS
-        else (float,)
-    )
-    found = []
-    waiting: list[Any] = [record.args, list(record.kwargs.values())]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, (list, tuple)):
-            waiting.extend(value)
-        elif isinstance(value, kinds) and not isinstance(value, bool):
-            found.append(value)
-    return found
 
 
 def _indices(graph: ChannelGraph, surgery: Surgery) -> dict[str, Tensor]:

@@ -59,6 +59,10 @@ class Samples:
         """The same samples in batches of another size."""
         return replace(self, batch_size=batch_size, drawn=drawn)
 
+    def by_chance(self, count: int, seed: int) -> Samples:
+        """So many of them, by chance: files are often sorted by class."""
+        return self.subset(torch.randperm(self.count, generator=torch.Generator().manual_seed(seed))[:count])
+
     def subset(self, positions: Tensor) -> Samples:
         """The samples at some positions (int64), in that order."""
         return replace(self, inputs=self.inputs[positions], targets=self.targets[positions])

@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -15,12 +14,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from prunus._foundation.confidence import Rows, value_of
-from prunus._foundation.seeds import seeded
 from prunus._foundation.wording import given
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
 from prunus.surgery.parts import core, is_core, whole
 from prunus.tasks.batches import first_batches, samples_in
+from prunus.tasks.inputs import Inputs, WithTargets
+from prunus.tasks.losses import own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
 from prunus.tasks.samples import BATCH, Samples
 from prunus.tasks.words import in_words
@@ -173,7 +173,8 @@ class Task:
             return Calibration(self.train, self.normalisation, samples, seed=seed)
         if isinstance(self.train, Samples):
             return Inputs(
-                replace(self, train=_drawn(self.train, samples or CALIBRATION, seed)), samples or CALIBRATION
+                replace(self, train=self.train.by_chance(samples or CALIBRATION, seed)),
+                samples or CALIBRATION,
             )
         return Inputs(self, samples or CALIBRATION)
 
@@ -204,7 +205,7 @@ class Task:
                 'This looks at the loss of outputs and targets, and with the loss "model" only the model'
                 " knows it."
             )
-        return self.loss or _cross_entropy(0.0)
+        return self.loss or smoothed(0.0)
 
     def samples(self, part: Part) -> Split:
         """The samples of a part as they lie in memory; raises ConfigError for batches, which have no such
@@ -291,7 +292,7 @@ class Task:
 
     def _measured(self, model: nn.Module, part: Part) -> tuple[Tensor | Rows, float]:
         """Points, and the mean loss, in one pass."""
-        loss: Any = None if self.loss == "model" else self.loss or _cross_entropy(0.0)
+        loss: Any = None if self.loss == "model" else self.loss or smoothed(0.0)
         total, seen = 0.0, 0
 
         def pairs() -> Iterator[Batch]:
@@ -319,7 +320,7 @@ class Task:
         """The mean loss of a batch, with gradients, for loops of one's own."""
         if self.loss == "model":
             model = _itself(model)
-            return _own_losses(
+            return own_losses(
                 model(*inputs, targets) if isinstance(inputs, tuple) else model(inputs, targets), targets
             )
         return self.per_sample_loss(self.called(model, inputs), targets).mean()
@@ -349,9 +350,9 @@ class Task:
             self.train.of(config.batch_size, drawn=True) if isinstance(self.train, Samples) else self.train
         )
         if wanted == "model":
-            part, wanted = WithTargets(self.train), _own_losses
+            part, wanted = WithTargets(self.train), own_losses
         elif wanted is None and besides is not None:
-            wanted, config = _cross_entropy(config.label_smoothing), replace(config, label_smoothing=0.0)
+            wanted, config = smoothed(config.label_smoothing), replace(config, label_smoothing=0.0)
         if besides is not None:
             wanted = with_penalty(wanted, besides)
         judge: Any = None
@@ -377,7 +378,7 @@ class Task:
     def _on(self, model: nn.Module) -> None:
         """Run the model on some training inputs."""
         some = (
-            replace(self, train=_drawn(self.train, RECALIBRATION * 256, 0))
+            replace(self, train=self.train.by_chance(RECALIBRATION * 256, 0))
             if isinstance(self.train, Samples)
             else self
         )
@@ -385,82 +386,6 @@ class Task:
             if number >= RECALIBRATION:
                 return
             self.called(model, inputs)
-
-
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """What a model is called with, from the first training batches: kept, so that they are the same every
-    time even where batches are drawn.
-    """
-
-    task: Task
-    samples: int
-
-    def pairs(self) -> Iterator[Batch]:
-        """With their targets."""
-        return iter(self._kept)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (inputs for inputs, _ in self._kept)
-
-    def _of_core(self, inputs: Any) -> Any:
-        """What is traced and observed is called with: of detectors, their images as a batch."""
-        if self.task.core_inputs is not None:
-            return self.task.core_inputs(inputs)
-        alike = (
-            self.task.loss == "model"
-            and isinstance(inputs, (tuple, list))
-            and len({getattr(one, "shape", None) for one in inputs}) == 1
-        )
-        return torch.stack(list(inputs)) if alike and isinstance(inputs[0], Tensor) else inputs
-
-    @cached_property
-    def _kept(self) -> list[Batch]:
-        with seeded():
-            return [
-                (self._of_core(inputs), targets)
-                for inputs, targets in first_batches(self.task.batches("train"), self.samples)
-            ]
-
-
-@dataclass(frozen=True, eq=False)
-class WithTargets:
-    """Batches whose targets are among what the model is called with."""
-
-    batches: Any
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Any]:
-        for inputs, targets in self.batches:
-            yield (*inputs, targets) if isinstance(inputs, tuple) else (inputs, targets), targets
-
-
-def _own_losses(outputs: Any, targets: Any) -> Tensor:
-    """The sum of the losses that a model returns of itself."""
-    found = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
-    if not found or not all(isinstance(one, Tensor) for one in found):
-        raise ConfigError(
-            'With the loss "model" the model returns its losses in training, a tensor or a dictionary of'
-            f" them, not {given(outputs)}."
-        )
-    total: Tensor = torch.stack([one.mean() for one in found]).sum()
-    return total
-
-
-def _cross_entropy(smoothing: float) -> Loss:
-    def loss(outputs: Any, targets: Any) -> Tensor:
-        return nn.functional.cross_entropy(outputs, targets, label_smoothing=smoothing, reduction="none")
-
-    return loss
-
-
-def _drawn(samples: Samples, count: int, seed: int) -> Samples:
-    """Some of them, by chance: files are often sorted by class."""
-    return samples.subset(
-        torch.randperm(samples.count, generator=torch.Generator().manual_seed(seed))[:count]
-    )
 
 
 def _at_once(part: Split | Batches) -> int:

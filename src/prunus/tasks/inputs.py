@@ -1,0 +1,68 @@
+"""What a task calls its model with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from prunus._foundation.seeds import seeded
+from prunus.tasks.batches import first_batches
+from prunus.tasks.metrics import Batch
+
+if TYPE_CHECKING:
+    from prunus.tasks.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a model is called with, from the first training batches: kept, so that they are the same every
+    time even where batches are drawn.
+    """
+
+    task: Task
+    samples: int
+
+    def pairs(self) -> Iterator[Batch]:
+        """With their targets."""
+        return iter(self._kept)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (inputs for inputs, _ in self._kept)
+
+    def _of_core(self, inputs: Any) -> Any:
+        """What is traced and observed is called with: of detectors, their images as a batch."""
+        if self.task.core_inputs is not None:
+            return self.task.core_inputs(inputs)
+        alike = (
+            self.task.loss == "model"
+            and isinstance(inputs, (tuple, list))
+            and len({getattr(one, "shape", None) for one in inputs}) == 1
+        )
+        return torch.stack(list(inputs)) if alike and isinstance(inputs[0], Tensor) else inputs
+
+    @cached_property
+    def _kept(self) -> list[Batch]:
+        with seeded():
+            return [
+                (self._of_core(inputs), targets)
+                for inputs, targets in first_batches(self.task.batches("train"), self.samples)
+            ]
+
+
+@dataclass(frozen=True, eq=False)
+class WithTargets:
+    """Batches whose targets are among what the model is called with."""
+
+    batches: Any
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        for inputs, targets in self.batches:
+            yield (*inputs, targets) if isinstance(inputs, tuple) else (inputs, targets), targets

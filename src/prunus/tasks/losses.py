@@ -1,0 +1,33 @@
+"""The losses that a task has of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prunus._foundation.wording import given
+from prunus.errors import ConfigError
+from prunus.training.objective import Loss
+
+
+def own_losses(outputs: Any, targets: Any) -> Tensor:
+    """The sum of the losses that a model returns of itself. Raises ConfigError for anything else."""
+    found = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+    if not found or not all(isinstance(one, Tensor) for one in found):
+        raise ConfigError(
+            'With the loss "model" the model returns its losses in training, a tensor or a dictionary of'
+            f" them, not {given(outputs)}."
+        )
+    total: Tensor = torch.stack([one.mean() for one in found]).sum()
+    return total
+
+
+def smoothed(smoothing: float) -> Loss:
+    """Of classes, one loss per sample."""
+
+    def loss(outputs: Any, targets: Any) -> Tensor:
+        return nn.functional.cross_entropy(outputs, targets, label_smoothing=smoothing, reduction="none")
+
+    return loss
