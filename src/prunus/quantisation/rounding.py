@@ -14,9 +14,11 @@ from torch import Tensor
 from prunus.compensation.least_squares import Fit, KeptSamples, SummedProducts
 from prunus.compensation.refit import RIDGE
 from prunus.quantisation.feedback import feedback_factors, output_error, round_with_feedback
+from prunus.quantisation.shrinkage import shrinkage, shrunk
 
 TRIES = 6  # of steps, until the error is near enough
 NEAR = 0.02  # relative
+MOST_SHRUNK = 1e-3  # of the squares is left at least
 BLOCK = 2048  # columns among which errors are fed back, where there are too many for all
 CLIPPED = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # shares of the largest weight that the largest integer may be
 
@@ -63,8 +65,10 @@ def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool
     weight = weight.detach().double().cpu()
     kept = weight != 0
     squares = torch.cat([input_squares(fit, centred) for fit in fits])
+    share = shrinkage(squares, rows_of(fits[0]))
+    squares = shrunk(squares, share)
     if wanted.refit:
-        weight = refitted(weight, kept, fits, squares, centred)
+        weight = refitted(weight, kept, fits, squares, share.view(groups, -1).mean(1), centred)
     weight, kept = blocks(weight, squares.shape[-1]), blocks(kept, squares.shape[-1])
     factors = feedback_factors(squares)
     scale = output_error(weight, squares)
@@ -102,6 +106,14 @@ def input_squares(fit: Fit, centred: bool) -> Tensor:
     return parts.mT @ parts / len(inputs)
 
 
+def rows_of(fit: Fit) -> int:
+    """How many samples `input_squares` is made of."""
+    if isinstance(fit, SummedProducts):
+        return fit.inputs.count
+    assert isinstance(fit, KeptSamples)
+    return len(fit.inputs())
+
+
 def blocks(matrices: Tensor, size: int) -> Tensor:
     """Columns of (groups, rows, columns) in blocks, (groups * blocks, rows, size); the last one is filled up
     with zeros.
@@ -116,9 +128,14 @@ def from_blocks(parts: Tensor, groups: int, columns: int) -> Tensor:
     return parts.transpose(1, 2).flatten(2)[..., :columns]
 
 
-def refitted(weight: Tensor, kept: Tensor, fits: list[Fit], squares: Tensor, centred: bool) -> Tensor:
-    """The weights with which the outputs are nearest to those that are wanted; zeros stay zero."""
-    full = torch.stack([fit.solve(w, RIDGE, centred)[0] for fit, w in zip(fits, weight)])
+def refitted(
+    weight: Tensor, kept: Tensor, fits: list[Fit], squares: Tensor, share: Tensor, centred: bool
+) -> Tensor:
+    """The weights with which the outputs are nearest to those that are wanted; zeros stay zero. The share of
+    every group by which its squares are shrunk holds the weights to where they were.
+    """
+    ridges = ((RIDGE + share) / (1 - share).clamp(min=MOST_SHRUNK)).tolist()
+    full = torch.stack([fit.solve(w, r, centred)[0] for fit, w, r in zip(fits, weight, ridges)])
     if kept.all():
         return full
     if squares.shape[-1] != weight.shape[-1]:  # blocks know nothing of each other
