@@ -42,13 +42,13 @@ def main() -> None:
         nargs="+",
         default=[],
         metavar="READER",
-        help="measure these readers anew, all of their mutations so far",
+        help="measure these readers alone: all of their mutations so far anew, or those of a new --seed",
     )
     options = parser.parse_args()
     result = kept(FILE)
     done = result.setdefault("done", {})
     if options.again:
-        measure_again(result, options.again, options.seed)
+        measure_again(result, options.again, options.seed, options.count)
         return
     with tempfile.TemporaryDirectory() as folder:
         for first in range(done.get(str(options.seed), 0), options.count, BLOCK):
@@ -61,10 +61,13 @@ def main() -> None:
             print(f"{end:,}: {sum(verdict.kind in FAULTS for verdict in found)} faults", flush=True)
 
 
-def measure_again(result: Row, readers: list[str], seed: int) -> None:
-    """Put new rows in the place of those of some readers, of as many mutations."""
+def measure_again(result: Row, readers: list[str], seed: int, count: int) -> None:
+    """Put new rows in the place of those of some readers, of as many mutations; of a seed that has none, of
+    the part of `count` that falls to these readers.
+    """
+    count = result["done"].get(str(seed), count)
     with tempfile.TemporaryDirectory() as folder:
-        found = list(verdicts(Path(folder), seed, 0, result["done"][str(seed)], readers))
+        found = list(verdicts(Path(folder), seed, 0, count, readers))
     others = [row for row in result["rows"] if row["seed"] != seed or row["reader"] not in readers]
     result["rows"] = added(others, found, seed)
     save(FILE, result)
