@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,9 +54,14 @@ def pictures(result: Row, options: argparse.Namespace) -> None:
         if small.exists():
             networks[SMALL] = storage.load(small, partial(segmentation.built, kind)).eval()
         batches = windows(run, options.samples, seed)
+        before = {way: iou(run, network) for way, network in networks.items()}
         for key in wanted:
-            if key["way"] in networks and not measured_before(result, key):
-                row = key | measured(networks[key["way"]], run, batches, key, options)
+            way = key["way"]
+            if way in networks and not measured_before(result, key):
+                found = quantise(networks[way], batches, error=key["setting"])
+                row = key | code_of(file_of(options.models, key), found.model, found.tensors)
+                row |= {"metric": "IoU", "accuracy": {"before": before[way], "after": iou(run, found.model)}}
+                row |= {"samples": len(run.pictures.test), "calibration": options.samples}
                 row |= {"dense": parameters(networks[GRIDS]), "training": TRAINING}
                 add(RESULT, result, row, record(MODULE, "numba", seed=seed))
                 tell(row)
@@ -72,15 +76,6 @@ def windows(run: segmentation.Run, samples: int, seed: int) -> list[Tensor]:
     return [images for images, _ in found]
 
 
-def measured(
-    network: nn.Module, run: segmentation.Run, batches: list[Tensor], key: Row, options: argparse.Namespace
-) -> Row:
-    """A coded file, and the IoU [%] of what it decodes to on the pictures of the test."""
-    found = quantise(network, batches, error=key["setting"])
-    test: Any = run.pictures.test
-    iou = {
-        name: round(run.figures(one.eval(), test)["IoU"], 2)
-        for name, one in (("before", network), ("after", found.model))
-    }
-    row = code_of(file_of(options.models, key), found.model, found.tensors)
-    return row | {"metric": "IoU", "accuracy": iou, "samples": len(test), "calibration": options.samples}
+def iou(run: segmentation.Run, network: nn.Module) -> float:
+    """Of the foreground, on the pictures of the test [%]."""
+    return round(run.figures(network.eval(), run.pictures.test)["IoU"], 2)

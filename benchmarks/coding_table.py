@@ -120,7 +120,7 @@ def _equal(rows: list[Row]) -> list[str]:
     ours = [some for some in _grouped(rows) if some[0]["kind"] == AFTER and some[0]["way"] == GRIDS]
     ways = list(dict.fromkeys(row["way"] for row in rows if row["kind"] == AFTER and row["way"] != GRIDS))
     peers = list(dict.fromkeys(row["way"] for row in rows if row["kind"] == PEER))
-    if not ours or not (ways or peers) or "metric" in rows[0]:
+    if not ours or not (ways or peers) or "divergence" not in rows[0]:
         return []
     heads = ["divergence", GRIDS, *ways, *(["NNCodec", "its settings", "fewer by"] if peers else [])]
     lines = ["", "At equal divergence [bytes]:", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]

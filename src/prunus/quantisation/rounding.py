@@ -64,8 +64,9 @@ def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool
     groups, _, columns = weight.shape
     weight = weight.detach().double().cpu()
     kept = weight != 0
-    squares = torch.cat([input_squares(fit, centred) for fit in fits])
-    share = shrinkage(squares, rows_of(fits[0]))
+    found, rows = zip(*(input_squares(fit, centred) for fit in fits))
+    squares = torch.cat(found)
+    share = shrinkage(squares, rows[0])  # every group sees as many
     squares = shrunk(squares, share)
     if wanted.refit:
         weight = refitted(weight, kept, fits, squares, share.view(groups, -1).mean(1), centred)
@@ -94,24 +95,16 @@ def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool
     return LayerGrid(integers, step, torch.cat(shift), spread, error)
 
 
-def input_squares(fit: Fit, centred: bool) -> Tensor:
+def input_squares(fit: Fit, centred: bool) -> tuple[Tensor, int]:
     """E[x x^T] of a fit's inputs, or their covariances, float64 (1, columns, columns); where there are too
-    many columns for that, those of blocks of them, (blocks, BLOCK, BLOCK).
+    many columns for that, those of blocks of them, (blocks, BLOCK, BLOCK). And of how many samples.
     """
     if isinstance(fit, SummedProducts):
-        return fit.inputs.products(centred)[None]
+        return fit.inputs.products(centred)[None], fit.inputs.count
     assert isinstance(fit, KeptSamples)
     inputs = fit.inputs()
     parts = blocks((inputs - inputs.mean(0) * centred)[None], BLOCK)
-    return parts.mT @ parts / len(inputs)
-
-
-def rows_of(fit: Fit) -> int:
-    """How many samples `input_squares` is made of."""
-    if isinstance(fit, SummedProducts):
-        return fit.inputs.count
-    assert isinstance(fit, KeptSamples)
-    return len(fit.inputs())
+    return parts.mT @ parts / len(inputs), len(inputs)
 
 
 def blocks(matrices: Tensor, size: int) -> Tensor:
