@@ -1,7 +1,7 @@
 """How few bytes a network takes in a coded file, and what it loses by that.
 
     python -m benchmarks.coding after --data DIR --models DIR --called 'CIFAR-10, JPEG' --network resnet20
-        --weights FILE [--errors 0.01 0.02 0.03] [--seeds 0 1 2] [--ways 'grids'] [--samples 1024]
+        --weights FILE [--errors 0.01 0.02 0.03] [--seeds 0 1 2] [--ways 'two grids in turn'] [--samples 1024]
     python -m benchmarks.coding peer --data DIR --called 'CIFAR-10, JPEG' --network resnet20 --weights FILE
         --peer-python PYTHON [--steps -32 -30 -28 -26 -24]
     python -m benchmarks.coding trained --data DIR --models DIR --network lenet5 [--seeds 0 1 2] [--ways '*']
@@ -39,7 +39,7 @@ from benchmarks.coding_paper import paper
 from benchmarks.coding_peer import absent, coded
 from benchmarks.coding_pictures import pictures
 from benchmarks.coding_subjects import Subject, informative, subject, with_values
-from benchmarks.coding_table import AFTER, GRIDS, PEER, table
+from benchmarks.coding_table import AFTER, GRIDS, ONE_GRID, PEER, table
 from benchmarks.coding_trained import trained
 from benchmarks.rows import Row, add, complete, kept, measured_before, record
 from prunus.coding import container
@@ -52,6 +52,7 @@ from prunus.training import Calibration
 
 WAYS: dict[str, dict[str, bool]] = {
     GRIDS: {},
+    ONE_GRID: {"trellis": False},
     "without refitting": {"refit": False},
     "without error feedback": {"feedback": False},
     "without either": {"refit": False, "feedback": False},

@@ -10,7 +10,8 @@ from statistics import mean
 from benchmarks.rows import Row, page, spread
 
 AFTER, PEER, TRAINED, PAPER = "after training", "NNCodec", "trained", "paper"
-GRIDS = "grids"
+GRIDS = "two grids in turn"
+ONE_GRID = "one grid"
 ABOUT = (
     "How few bytes a network takes in one self-contained file, and what it loses by that. Metrics are those "
     "of the network that the file decodes to, on samples that nothing was chosen by, with the mean and "

@@ -91,7 +91,7 @@ def tensors(parts: dict[int, bytes]) -> list[tuple[int, np.ndarray]]:
     for _ in range(rest.number()):
         head = rest.take(1)[0]
         kind, form, more = head & 7, head >> 3 & 3, head >> 5
-        number = rest.take(1)[0] if kind not in (1, 2) and more else 0
+        number = rest.take(1)[0] if kind not in (1, 2, 6) and more else 0
         shape = matrix[:1]
         if form != 1:
             rows = [rest.number() for _ in range(1 if form == 2 else 0 if form else rest.number())]
@@ -99,9 +99,9 @@ def tensors(parts: dict[int, bytes]) -> list[tuple[int, np.ndarray]]:
         matrix, stored, count = shape if len(shape) > 1 else matrix, TYPES[number], math.prod(shape)
         if kind == 0:
             result = values(stored, count).reshape(shape)
-        elif kind == 1:
+        elif kind in (1, 6):
             step = np.frombuffer(rest.take(more + 1).ljust(4, b"\0"), ">f4")[0].astype(np.float32)
-            result = coder.tensor(shape).astype(np.float32) * step
+            result = coder.tensor(shape, kind == 6).astype(np.float32) * step
         elif kind == 2:
             result = values("f4", rest.number())[coder.tensor(shape)]
         elif kind == 5:
@@ -142,8 +142,7 @@ class _Coder:
             weights[i] += (inputs[i] * step + 131072) >> 18
             cell[0] += ((bit << 26) - cell[0]) * (655360 // (10 * cell[1] + 18)) >> 16
             cell[1] = min(cell[1] + 1, 255)
-        weights[6] += (256 * step + 131072) >> 18
-        weights[7] += 1
+        weights[6:] = weights[6] + ((256 * step + 131072) >> 18), weights[7] + 1
         return bit
 
     def magnitude(self, flat: int, contexts: list[int]) -> int:
@@ -157,16 +156,15 @@ class _Coder:
             found = 2 * found + self.bit(first.get(lower, 98 + lower), flat, contexts)
         return found
 
-    def tensor(self, shape: list[int]) -> np.ndarray:
+    def tensor(self, shape: list[int], walks: bool = False) -> np.ndarray:
         rows, columns = shape[:2] if len(shape) > 1 else (1, math.prod(shape))
         places, across = math.prod(shape[2:]), shape[-1] if len(shape) > 2 else 1
-        flat, total, in_row, made = int(rows == places == 1), 0, 0, []
+        flat, total, in_row, state, made, found = int(rows == places == 1), 0, 0, 0, [], []
         by_column, by_place, line = [0] * columns, [0] * places, columns * places
         for at in range(rows * line):
             place, column, row = at % places, at // places % columns, at // line
-            in_row = in_row if at % line else 0
-            before = column if flat else place
-            left, left_2 = (made[at - n] if before >= n else 0 for n in (1, 2))
+            in_row, state = (in_row, state) if at % line else (0, 0)
+            left, left_2 = (made[at - n] if (column if flat else place) >= n else 0 for n in (1, 2))
             up = made[at - across] if place >= across else 0
             inner, inner_2 = (made[at - n * places] if not flat and column >= n else 0 for n in (1, 2))
             outer, outer_2 = (made[at - n * line] if row >= n else 0 for n in (1, 2))
@@ -177,21 +175,23 @@ class _Coder:
             expected = of_row * of_column // (mean + 1) * of_place // (mean + 1)
             near = 2 * sum(map(abs, (left, up, inner, outer))) + sum(map(abs, (left_2, inner_2, outer_2)))
             sizes = [4 + n for n in (of_row, of_column, expected, min(near, 1 << 24) * 16)]
-            octaves = [max(n.bit_length() - 3, 0) for n in sizes]
-            e, f, g, h = (min(4 * o + (n >> o) - 4, 63) for n, o in zip(sizes, octaves))
+            e, f, g, h = (min(4 * o + (n >> o) - 4, 63) for n in sizes for o in [max(n.bit_length() - 3, 0)])
             a, b, c, d = (CLASSES[min(abs(v), 128)] for v in (left, left_2, inner, outer))
-            contexts = [10 * a + b, 10 * c + d, 4 * e + min(a, 3), 4 * f + min(d, 3)]
-            contexts += [g, h + 64 * (place >= across)]
+            second = state % 2 << 8  # apart from what the first grid teaches
+            contexts = [10 * a + b, 10 * c + d, 4 * e + min(a, 3) + second, 4 * f + min(d, 3) + second]
+            contexts += [g + second, h + 64 * (place >= across)]
             size = self.magnitude(flat, contexts)
             a, b, c, d, e = (1 + (v > 0) - (v < 0) for v in (left, left_2, inner, outer, up))
             signs = [3 * a + e, 3 * c + d, 27 * a + 9 * e + 3 * c + d, min(place, 63) * 2 + (size > 1)]
             signs += [3 * d + a, 9 * a + 3 * e + b]
             made.append(-size if size and self.bit(127, flat, signs) else size)
-            size = min(size, 4095)
+            sign = (made[-1] > 0) - (made[-1] < 0)
+            found.append(2 * made[-1] - state % 2 * sign if walks else made[-1])
+            state, size = int("0257136420463175"[2 * state + size % 2]) if walks else 0, min(size, 4095)
             total, in_row = total + size, in_row + size
             by_column[column] += size
             by_place[place] += size
-        return np.array(made, np.int32).reshape(shape)
+        return np.array(found, np.int32).reshape(shape)
 
 
 def _number(value: int) -> bytes:

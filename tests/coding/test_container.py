@@ -10,6 +10,7 @@ from prunus.coding import Codebook, Grid, Plain, container, values_of
 from prunus.coding.deflation import deflated
 from prunus.coding.fields import number
 from prunus.coding.table import GRID, ONES, Entry, Row, write
+from prunus.coding.trellis import integers_of
 from prunus.errors import FileFormatError
 
 DRAW = np.random.default_rng(0)
@@ -25,6 +26,7 @@ ENTRIES = [
     Entry(Plain(np.array(2.5)), "float64"),
     Entry(Plain(np.empty((0, 4), np.float32))),
     Entry(Grid(np.zeros((4, 4), np.int32), 0.1)),
+    Entry(Grid(integers_of(DRAW.integers(-3, 4, (5, 3, 2, 2)).astype(np.int32)), 0.25, trellis=True)),
 ]
 
 

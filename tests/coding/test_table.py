@@ -94,7 +94,9 @@ def test_what_is_out_of_proportion_is_refused_before_it_is_made() -> None:
 @pytest.mark.parametrize(
     "data, text",
     [
-        (b"\x01\x06\x00", "unknown kind 6"),
+        (b"\x01\x07\x00", "unknown kind 7"),
+        (b"\x01\x06\x01\x02\x3f", "a trellis of one axis"),
+        (b"\x01\x86\x02\x02\x02\x3f", "unknown kind 134"),
         (b"\x01\x42\x00\x01", "unknown kind 66"),  # a codebook of another type
         (b"\x01\x40\x00", "unknown kind 64"),
         (b"\x01\x81\x00", "unknown kind 129"),  # a step of five bytes

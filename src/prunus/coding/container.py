@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from prunus.coding import integers, table
 from prunus.coding.deflation import deflated, inflated
 from prunus.coding.fields import Fields, number
-from prunus.coding.table import CODEBOOK, DTYPES, GRID, VALUES, Entry, Row
-from prunus.coding.tensors import Codebook, Grid, Plain
+from prunus.coding.table import CODEBOOK, DTYPES, GRID, TRELLIS, VALUES, Entry, Row
+from prunus.coding.tensors import Codebook, Grid, Plain, streamed, walks
+from prunus.coding.trellis import integers_of
 from prunus.errors import FileFormatError
 
 MAGIC, VERSION = b"PRN", 1
@@ -35,6 +36,7 @@ NAMES = {
     ABOUT: "notes",
 }
 _MANY, _FEW, _PER_BYTE = 1 << 20, 1 << 16, 1024  # elements: of all tensors, in the stream, more for each byte
+_STREAMED = (GRID, CODEBOOK, TRELLIS)  # kinds of tensors with integers in the stream
 _DEFLATED, _OPTIONAL = 128, 64  # bits of a section's kind
 _HEAD = len(MAGIC) + 1 + 4  # bytes before the first section
 
@@ -170,6 +172,8 @@ def _rows(sections: Sections) -> list[Row]:
 def _entry(row: Row, whole: Any, values: _Values) -> Entry:
     if row.kind == GRID:
         return Entry(Grid(next(whole), row.step))
+    if row.kind == TRELLIS:
+        return Entry(Grid(integers_of(next(whole)), row.step, trellis=True))
     if row.kind == CODEBOOK:
         indices, centroids = next(whole), values.take("float32", (row.centroids,))
         if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < row.centroids:
@@ -185,28 +189,30 @@ def _entry(row: Row, whole: Any, values: _Values) -> Entry:
 def _integers(entries: Sequence[Entry], rows: Sequence[Row]) -> bytes:
     """The stream of integers, filled up with zeros, which say nothing, where it is out of proportion."""
     found = [
-        entry.coded.integers if isinstance(entry.coded, Grid) else entry.coded.indices
+        entry.coded
         for entry, row in zip(entries, rows)
-        if row.kind in (GRID, CODEBOOK) and not isinstance(entry.coded, Plain)
+        if row.kind in _STREAMED and not isinstance(entry.coded, Plain)
     ]
     if not found:
         return b""
-    return integers.encode(found).ljust(-(-(_count(rows) - _FEW) // _PER_BYTE), b"\0")
+    stream = integers.encode([*map(streamed, found)], [*map(walks, found)])
+    return stream.ljust(-(-(_count(rows) - _FEW) // _PER_BYTE), b"\0")
 
 
 def _read_integers(sections: Sections, rows: Sequence[Row]) -> list[NDArray[np.int32]]:
-    shapes = [row.shape for row in rows if row.kind in (GRID, CODEBOOK)]
+    streams = [row for row in rows if row.kind in _STREAMED]
+    shapes, walking = [row.shape for row in streams], [row.kind == TRELLIS for row in streams]
     section = sections.get(INTEGERS)
     if section is not None and (section.packed or not shapes):
         raise FileFormatError(
             "Its stream of integers is deflated, which it never is, or belongs to no tensor."
         )
-    return integers.decode(section.body if section is not None else b"", shapes) if shapes else []
+    return integers.decode(section.body if section is not None else b"", shapes, walking) if shapes else []
 
 
 def _count(rows: Sequence[Row]) -> int:
     """How many integers there are."""
-    return sum(row.size for row in rows if row.kind in (GRID, CODEBOOK))
+    return sum(row.size for row in rows if row.kind in _STREAMED)
 
 
 def _plain(entries: Sequence[Entry], rows: Sequence[Row]) -> bytes:

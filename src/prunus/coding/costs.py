@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunus.coding import integers
-from prunus.coding.tensors import Codebook, CodedTensor, Grid
+from prunus.coding.tensors import Codebook, CodedTensor, Grid, streamed, walks
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ def costs_of(tensors: Mapping[str, CodedTensor]) -> tuple[tuple[LayerCode, ...],
 
     Plain tensors of one value, as folded norms have them, take nothing.
     """
-    whole = {name: _integers(coded) for name, coded in tensors.items()}
-    streams = {name: found for name, found in whole.items() if found is not None}
-    sizes = dict(zip(streams, integers.sizes(list(streams.values()))))
-    layers = tuple(_layer(name, coded, sizes.get(name)) for name, coded in tensors.items())
+    whole = {name: coded for name, coded in tensors.items() if isinstance(coded, (Grid, Codebook))}
+    streams = {name: streamed(coded) for name, coded in whole.items()}
+    walking = [walks(coded) for coded in whole.values()]
+    sizes = dict(zip(streams, integers.sizes(list(streams.values()), walking)))
+    layers = tuple(_layer(name, coded, streams.get(name), sizes.get(name)) for name, coded in tensors.items())
     plain = sum(layer.bytes for layer in layers if layer.kind == "plain")
     return tuple(sorted(layers, key=lambda layer: -layer.bytes)), {
         "fixed width": plain + sum(_fixed(found) for found in streams.values()),
@@ -66,8 +67,7 @@ def static_bytes(tensor: NDArray[np.int32]) -> float:
     return float(-(counts * np.log2(counts / max(tensor.size, 1))).sum() / 8)
 
 
-def _layer(name: str, coded: CodedTensor, size: int | None) -> LayerCode:
-    found = _integers(coded)
+def _layer(name: str, coded: CodedTensor, found: NDArray[np.int32] | None, size: int | None) -> LayerCode:
     if isinstance(coded, (Grid, Codebook)) and found is not None:
         extra = coded.centroids.nbytes if isinstance(coded, Codebook) else 0
         return LayerCode(
@@ -85,12 +85,6 @@ def _layer(name: str, coded: CodedTensor, size: int | None) -> LayerCode:
         name, "plain", values.size, int(values.size - np.count_nonzero(values)), 0 if one else values.nbytes,
         len(np.unique(values)), None,
     )  # fmt: skip
-
-
-def _integers(coded: CodedTensor) -> NDArray[np.int32] | None:
-    if isinstance(coded, Grid):
-        return coded.integers
-    return coded.indices if isinstance(coded, Codebook) else None
 
 
 def _fixed(tensor: NDArray[np.int32]) -> int:

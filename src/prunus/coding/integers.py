@@ -18,40 +18,45 @@ Shape = tuple[int, ...]
 _START = 11796  # of every context's weight in the mixer, in 65536ths
 
 
-def encode(tensors: Sequence[NDArray[np.int32]]) -> bytes:
+def encode(tensors: Sequence[NDArray[np.int32]], walks: Sequence[bool] = ()) -> bytes:
     """All integers, tensor after tensor: what one teaches the coder serves the next.
 
     Args:
         tensors: integers below 2^24 in magnitude; the first axis of two or more is that of rows (a layer's
             outputs), the second that of columns (its inputs), the rest is a kernel.
+        walks: which of them are places of `prunus.coding.trellis`; () = none.
 
     Raises:
         FileFormatError: an integer is too large.
     """
     coder = _Coder.for_writing(tensors)
-    for tensor in tensors:
-        coder.run(tensor.astype(np.int64).ravel(), tensor.shape)
+    for tensor, walk in zip(tensors, _each(walks, tensors)):
+        coder.run(tensor.astype(np.int64).ravel(), tensor.shape, walk)
     return coder.finish()
 
 
-def sizes(tensors: Sequence[NDArray[np.int32]]) -> list[int]:
+def sizes(tensors: Sequence[NDArray[np.int32]], walks: Sequence[bool] = ()) -> list[int]:
     """Bytes that each tensor adds to `encode` of all, what is not a whole byte going to the next one."""
     coder, ends = _Coder.for_writing(tensors), [0]
-    for tensor in tensors:
-        coder.run(tensor.astype(np.int64).ravel(), tensor.shape)
+    for tensor, walk in zip(tensors, _each(walks, tensors)):
+        coder.run(tensor.astype(np.int64).ravel(), tensor.shape, walk)
         ends.append(coder.place)
     return [end - start for start, end in pairwise(ends)]
 
 
-def decode(data: bytes, shapes: Sequence[Shape]) -> list[NDArray[np.int32]]:
+def _each(walks: Sequence[bool], of: Sequence[object]) -> Sequence[bool]:
+    return walks or [False] * len(of)
+
+
+def decode(data: bytes, shapes: Sequence[Shape], walks: Sequence[bool] = ()) -> list[NDArray[np.int32]]:
     """The integers of tensors of these shapes; whatever the bytes are, as many come out, and missing ones
     count as zeros. That they are the right ones is for a checksum to say.
     """
     coder = _Coder(np.array(list(data), dtype=np.uint8), encodes=False)
     found = []
-    for shape in shapes:
+    for shape, walk in zip(shapes, _each(walks, shapes)):
         integers = np.zeros(math.prod(shape), dtype=np.int64)
-        found.append(coder.run(integers, shape).astype(np.int32).reshape(shape))
+        found.append(coder.run(integers, shape, walk).astype(np.int32).reshape(shape))
     return found
 
 
@@ -105,11 +110,11 @@ class _Coder:
         """Bytes written so far."""
         return int(self._memory.state[2])
 
-    def run(self, integers: NDArray[np.int64], shape: Shape) -> NDArray[np.int64]:
+    def run(self, integers: NDArray[np.int64], shape: Shape, walks: bool) -> NDArray[np.int64]:
         """Encode integers, or decode into their place; returns them."""
         own, (rows, columns, places, width) = self._own(integers), layout(shape)
         sums = (self._own(np.zeros(count, dtype=np.int64)) for count in (columns, places))
-        _kernel().code_integers(own, rows, columns, places, width, *sums, self._memory)
+        _kernel().code_integers(own, rows, columns, places, width, *sums, int(walks), self._memory)
         return np.asarray(own, dtype=np.int64)
 
     def finish(self) -> bytes:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, MutableSequence, Sequence
 from typing import NamedTuple, TypeVar
 
+from prunus.coding.trellis import NEXT
+
 F = TypeVar("F", bound=Callable[..., object])
 Integers = MutableSequence[int]
 Table = Sequence[int]
@@ -68,9 +70,9 @@ except ImportError:
 
 CONTEXTS = 6
 DECISIONS = 128  # that a context tells apart
-SIZES = (100, 100, 256, 256, 64, 128)  # values of each context
-STARTS = (0, 100, 200, 456, 712, 776)
-VALUES = 904
+SIZES = (100, 100, 512, 512, 128, 128)  # values of each context
+STARTS = (0, 100, 200, 712, 1224, 1352)
+VALUES = 1480
 CLASSES = 24  # bits of the largest magnitude
 _SIGN = 127
 _LARGE = 4095  # in averages, larger magnitudes count as this
@@ -78,8 +80,10 @@ _LARGE = 4095  # in averages, larger magnitudes count as this
 LOW, HIGH, PLACE, WINDOW, ENCODES = 0, 1, 2, 3, 4
 # in `near`
 LEFT, LEFT_2, UP, INNER, INNER_2, OUTER, OUTER_2 = 0, 1, 2, 3, 4, 5, 6
-# in `totals`: whether the tensor is one row of numbers; sums of magnitudes, and how many these are of
-FLAT, TOTAL, SEEN, OF_ROW = 0, 1, 2, 3
+# in `totals`: whether the tensor is one row of numbers; sums of magnitudes, and how many these are of;
+# whether an integer lies on the second grid of a trellis
+FLAT, TOTAL, SEEN, OF_ROW, SECOND = 0, 1, 2, 3, 4
+_FOLLOWING = tuple(state for pair in NEXT for state in pair)  # twice a state, and a parity
 _WORD = 0xFFFFFFFF
 _LIMIT = 3071
 _MOST = 255
@@ -213,9 +217,9 @@ def set_contexts(
     left, outer = magnitude_class(abs(near[LEFT])), magnitude_class(abs(near[OUTER]))
     contexts[0] = left * 10 + magnitude_class(abs(near[LEFT_2]))
     contexts[1] = magnitude_class(abs(near[INNER])) * 10 + outer
-    contexts[2] = level(row_mean) * 4 + min(left, 3)
-    contexts[3] = level(column_mean) * 4 + min(outer, 3)
-    contexts[4] = level(expected)
+    contexts[2] = level(row_mean) * 4 + min(left, 3) + 256 * totals[SECOND]
+    contexts[3] = level(column_mean) * 4 + min(outer, 3) + 256 * totals[SECOND]
+    contexts[4] = level(expected) + 64 * totals[SECOND]
     contexts[5] = level(around * 16) + 64 * is_below
 
 
@@ -262,16 +266,18 @@ def code_integers(
     width: int,
     of_columns: Integers,
     of_places: Integers,
+    walks: int,
     memory: Memory,
 ) -> None:
     """Encode the integers of one tensor, (rows, columns, places of the kernel), or decode them into their
-    place; `width` of the kernel's places lie side by side. `of_columns` and `of_places` are as many zeros.
+    place; `width` of the kernel's places lie side by side. `of_columns` and `of_places` are as many zeros;
+    `walks` is 1 where rows are walks of a trellis, and the integers the places on its grids.
     """
     totals, at = memory.totals, 0
     totals[FLAT] = 1 if rows == 1 and places == 1 else 0
     totals[TOTAL], totals[SEEN] = 0, 0
     for row in range(rows):
-        totals[OF_ROW] = 0
+        totals[OF_ROW], totals[SECOND], state = 0, 0, 0
         for column in range(columns):
             for place in range(places):
                 look_around(integers, at, row, column, place, columns, places, width, memory)
@@ -286,6 +292,8 @@ def code_integers(
                 )
                 value = code_value(integers[at], place, memory)
                 integers[at] = value
+                state = walks * _FOLLOWING[2 * state + (value & 1)]
+                totals[SECOND] = state & 1
                 size = min(abs(value), _LARGE)
                 totals[TOTAL] += size
                 totals[SEEN] += 1

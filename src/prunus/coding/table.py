@@ -41,7 +41,8 @@ DTYPES = {
 }
 _NAMES = tuple(DTYPES)
 
-VALUES, GRID, CODEBOOK, ZEROS, ONES, FILLED = range(6)  # kinds, in the lowest three bits
+VALUES, GRID, CODEBOOK, ZEROS, ONES, FILLED, TRELLIS = range(7)  # kinds, in the lowest three bits
+STEPPED = (GRID, TRELLIS)
 _GIVEN, _VECTOR, _NEXT, _SQUARE = range(4)  # shapes, in the two above
 _OTHER_TYPE = 1 << 5  # a byte with the number of its type follows
 MOST_AXES, MOST_LENGTH, MOST_CENTROIDS = 16, 1 << 40, 1 << 16
@@ -66,7 +67,7 @@ class Row:
     """What the table says of a tensor.
 
     Attributes:
-        kind: VALUES, GRID, CODEBOOK, ZEROS, ONES or FILLED.
+        kind: VALUES, GRID, CODEBOOK, ZEROS, ONES, FILLED or TRELLIS.
         shape: of the tensor.
         dtype: its type, as torch calls it.
         step: of a grid.
@@ -107,7 +108,8 @@ def row_of(entry: Entry) -> Row:
         kind = ZEROS if not any(fill) else ONES if fill == _one(dtype) else FILLED
         return Row(kind, shape, dtype, fill=fill if kind == FILLED else b"")
     if isinstance(coded, Grid):
-        return Row(GRID, shape, step=float(np.float32(coded.step)))
+        kind = TRELLIS if coded.trellis else GRID
+        return Row(kind, shape, step=float(np.float32(coded.step)))
     if isinstance(coded, Codebook):
         return Row(CODEBOOK, shape, centroids=len(coded.centroids))
     return Row(VALUES, shape, dtype)
@@ -153,7 +155,7 @@ def write(rows: Sequence[Row]) -> bytes:
 def _written(row: Row, last: tuple[int, ...]) -> bytes:
     form, lengths = _shape_form(row.shape, last)
     head = row.kind | form << 3
-    if row.kind == GRID:
+    if row.kind in STEPPED:
         step = struct.pack(">f", row.step).rstrip(b"\0")
         return bytes([head | (len(step) - 1) << 5]) + lengths + step
     if row.kind == CODEBOOK:
@@ -196,13 +198,15 @@ def read(data: bytes, most: int) -> list[Row]:
 def _read_row(fields: Fields, last: tuple[int, ...]) -> Row:
     head = fields.byte()
     kind, form, more = head & 7, head >> 3 & 3, head >> 5
-    if kind > FILLED or more > {GRID: 3, CODEBOOK: 0}.get(kind, 1):
+    if kind > TRELLIS or more > {GRID: 3, TRELLIS: 3, CODEBOOK: 0}.get(kind, 1):
         raise FileFormatError(f"Its table of tensors has an entry of the unknown kind {head}.")
     dtype = "float32"
-    if kind not in (GRID, CODEBOOK) and more:
+    if kind not in (*STEPPED, CODEBOOK) and more:
         dtype = _NAMES[fields.number(len(_NAMES) - 1)]
     shape = _read_shape(fields, form, last)
-    if kind == GRID:
+    if kind == TRELLIS and len(shape) < 2:
+        raise FileFormatError("Its table of tensors has a trellis of one axis, which needs two.")
+    if kind in STEPPED:
         return Row(kind, shape, step=_read_step(fields.take(more + 1)))
     if kind == CODEBOOK:
         return Row(kind, shape, centroids=fields.number(MOST_CENTROIDS))

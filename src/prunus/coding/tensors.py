@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prunus.coding.trellis import places_of
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -16,10 +18,12 @@ class Grid:
     Attributes:
         integers: int32, of the tensor's shape.
         step: a positive number of single precision.
+        trellis: whether every row of integers is a walk of `prunus.coding.trellis`; of two axes or more.
     """
 
     integers: NDArray[np.int32]
     step: float
+    trellis: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,4 +58,19 @@ def values_of(coded: CodedTensor) -> NDArray[Any]:
     return coded.values
 
 
-__all__ = ["Codebook", "CodedTensor", "Grid", "Plain", "values_of"]
+def streamed(coded: Grid | Codebook) -> NDArray[np.int32]:
+    """The integers that stand for a tensor in a file: its own, its indices, or its places on a trellis.
+
+    Raises FileFormatError where rows are no walks.
+    """
+    if isinstance(coded, Codebook):
+        return coded.indices
+    return places_of(coded.integers) if coded.trellis else coded.integers
+
+
+def walks(coded: CodedTensor) -> bool:
+    """Whether these are places on a trellis."""
+    return isinstance(coded, Grid) and coded.trellis
+
+
+__all__ = ["Codebook", "CodedTensor", "Grid", "Plain", "streamed", "values_of", "walks"]

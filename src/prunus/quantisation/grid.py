@@ -32,6 +32,7 @@ from prunus.quantisation.layers import Layer, from_group_matrices, group_matrice
 from prunus.quantisation.quantised import Quantised, decoded, on_grid
 from prunus.quantisation.rounding import LayerGrid, Wanted, grid_of_layer, single
 from prunus.quantisation.sharing import error_shares
+from prunus.quantisation.trellis import FINER as TRELLIS_FINER
 
 MOST = 0.5  # the error of a layer
 FINER = 0.5  # the grid of a bias, beside the one on which its error weighs as much as that of a weight
@@ -48,6 +49,7 @@ def quantise(
     shares: Mapping[str, float] | None = None,
     refit: bool = True,
     feedback: bool = True,
+    trellis: bool = True,
     on_step: Watcher = unwatched,
 ) -> Quantised:
     """A copy of a network on grids; give either `error` or `bits`.
@@ -65,6 +67,8 @@ def quantise(
             measured, see `prunus.quantisation.sharing`.
         refit: whether layers are refitted before they are rounded.
         feedback: whether errors are fed back.
+        trellis: whether the rows of a layer walk over two grids in turn, see `prunus.quantisation.trellis`;
+            with `error` and feedback, where outputs are the first axis of the weights.
         on_step: called with (layers done, layers in all).
 
     Raises:
@@ -90,7 +94,13 @@ def quantise(
         module = dense.get_submodule(layer.name)
         fits = gather(original, current, layer, module, batches, RIDGE)
         share = shares.get(layer.name, 1.0)
-        wanted = Wanted(None if error is None else min(error * share, MOST), bits, refit, feedback)
+        wanted = Wanted(
+            None if error is None else min(error * share, MOST),
+            bits,
+            refit,
+            feedback,
+            trellis and not _is_transposed(module),
+        )
         for name, grid in _grids(dense, layer, fits, wanted).items():
             coded[name] = grid
             _put(running, name, grid)
@@ -118,7 +128,7 @@ def _grids(model: nn.Module, layer: Layer, fits: list[Fit], wanted: Wanted) -> d
     integers = from_group_matrices(
         module, found.integers, torch.empty_like(module.weight, dtype=torch.float64)
     )
-    grids = {layer.weight: Grid(integers.to(torch.int32).cpu().numpy(), found.step)}
+    grids = {layer.weight: Grid(integers.to(torch.int32).cpu().numpy(), found.step, found.trellis)}
     if module.bias is not None:
         grids[f"{layer.name}.bias".removeprefix(".")] = on_grid(found.shift, bias_step(found, found.shift))
     elif norm is not None:
@@ -126,6 +136,11 @@ def _grids(model: nn.Module, layer: Layer, fits: list[Fit], wanted: Wanted) -> d
         grid = on_grid(shift if norm.affine else -shift, bias_step(found, shift))
         grids[f"{layer.norm}.{'bias' if norm.affine else 'running_mean'}"] = grid
     return grids
+
+
+def _is_transposed(module: Any) -> bool:
+    """Whether the outputs are not the first axis of the weights."""
+    return bool(getattr(module, "transposed", False))
 
 
 def _centred(module: Any, norm: Any) -> bool:
@@ -136,7 +151,8 @@ def _centred(module: Any, norm: Any) -> bool:
 def bias_step(found: LayerGrid, shift: Tensor) -> float:
     """A step for shifts, so that their error is well below that of the weights; at most 16 bits of each."""
     largest = float(shift.abs().max())
-    return single(max(FINER * found.step * math.sqrt(found.spread), largest / (2**15 - 1), 1e-30))
+    step = found.step / TRELLIS_FINER if found.trellis else found.step
+    return single(max(FINER * step * math.sqrt(found.spread), largest / (2**15 - 1), 1e-30))
 
 
 def _put(model: nn.Module, name: str, grid: Grid) -> None:

@@ -15,6 +15,7 @@ from prunus.compensation.least_squares import Fit, KeptSamples, SummedProducts
 from prunus.compensation.refit import RIDGE
 from prunus.quantisation.feedback import feedback_factors, output_error, round_with_feedback
 from prunus.quantisation.shrinkage import shrinkage, shrunk
+from prunus.quantisation.trellis import FINER, Walking, prices_of, round_on_trellis
 
 TRIES = 6  # of steps, until the error is near enough
 NEAR = 0.02  # relative
@@ -31,6 +32,7 @@ class Wanted:
     bits: int | None
     refit: bool
     feedback: bool
+    trellis: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,7 @@ class LayerGrid:
     Attributes:
         integers: (groups, outputs, columns), float64.
         step: of the grid, of single precision.
+        trellis: whether rows are walks of a trellis.
         shift: of the outputs, float64 (channels,); zeros where there is no place for one.
         spread: the mean variance of an input that other inputs do not tell.
         error: of the outputs, as a share of their variance.
@@ -47,6 +50,7 @@ class LayerGrid:
 
     integers: Tensor
     step: float
+    trellis: bool
     shift: Tensor
     spread: float
     error: float
@@ -75,7 +79,12 @@ def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool
     scale = output_error(weight, squares)
     masks = None if kept.all() else kept
 
+    trellis = wanted.trellis and wanted.feedback and wanted.bits is None
+    walks = Walks(weight, factors, masks, groups) if trellis else None
+
     def integers_at(step: float, most: float = math.inf) -> Tensor:
+        if walks is not None:
+            return walks.integers_at(step)
         if wanted.feedback:
             return round_with_feedback(weight, factors, step, most, masks)
         return (weight / step).round().clamp(-most, most)
@@ -89,10 +98,47 @@ def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool
         step, error, integers = fitting_step(weight, 2 ** (wanted.bits - 1) - 1, error_at)
     else:
         first = first_step(wanted.error or 0, weight, scale, spread)
+        if walks is not None:
+            first = single(FINER * first or 1.0)
+            walks.learn_prices(first, lambda n: output_error(weight - first * n, squares))
         step, error, integers = step_with_error(wanted.error or 0, first, error_at)
     integers = from_blocks(integers, groups, columns)
     shift = [fit.solve(step * n, 0.0, centred)[1] for fit, n in zip(fits, integers)]
-    return LayerGrid(integers, step, torch.cat(shift), spread, error)
+    return LayerGrid(integers, step, trellis, torch.cat(shift), spread, error)
+
+
+class Walks:
+    """A layer's rows on a trellis, each walking through one block of columns after the other.
+
+    Args:
+        weight: in blocks of columns, (groups * blocks, rows, columns of a block).
+        factors: of the error feedback.
+        kept: which weights may be other than zero; None = all.
+        groups: of the layer.
+    """
+
+    def __init__(self, weight: Tensor, factors: Tensor, kept: Tensor | None, groups: int) -> None:
+        apart = [one.unflatten(0, (groups, -1)).unbind(1) for one in (weight, factors)]
+        some = [None] * len(apart[0]) if kept is None else kept.unflatten(0, (groups, -1)).unbind(1)
+        self._parts = [Walking(*part) for part in zip(*apart, some)]
+        self._prices: Tensor | None = None
+        self._step = 1.0
+
+    def integers_at(self, step: float) -> Tensor:
+        """What costs little and errs little at a step, of the weight's shape."""
+        prices = None if self._prices is None else self._prices * (step / self._step) ** 2
+        found, state = list[Tensor](), None
+        for part in self._parts:
+            integers, state = round_on_trellis(part, step, prices, state)
+            found.append(integers)
+        return torch.stack(found, 1).flatten(0, 1)
+
+    def learn_prices(self, step: float, error_at: Callable[[Tensor], float]) -> None:
+        """From what is taken where all integers cost the same; `error_at`: how far off outputs are then."""
+        integers = self.integers_at(step)
+        rows = from_blocks(integers, len(self._parts[0].weight), integers.shape[-1] * len(self._parts))
+        self._prices = prices_of(rows.flatten(0, 1), error_at(integers) / integers.numel())
+        self._step = step
 
 
 def input_squares(fit: Fit, centred: bool) -> tuple[Tensor, int]:
