@@ -118,8 +118,8 @@ class Walks:
     """
 
     def __init__(self, weight: Tensor, factors: Tensor, kept: Tensor | None, groups: int) -> None:
-        apart = [one.unflatten(0, (groups, -1)).unbind(1) for one in (weight, factors)]
-        some = [None] * len(apart[0]) if kept is None else kept.unflatten(0, (groups, -1)).unbind(1)
+        apart = [one.reshape(groups, -1, *one.shape[1:]).unbind(1) for one in (weight, factors)]
+        some = [None] * len(apart[0]) if kept is None else kept.reshape(groups, -1, *kept.shape[1:]).unbind(1)
         self._parts = [Walking(*part) for part in zip(*apart, some)]
         self._prices: Tensor | None = None
         self._step = 1.0
