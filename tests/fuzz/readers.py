@@ -114,13 +114,16 @@ def lenet(seed: int) -> nn.Module:
 
 
 def _grids(model: nn.Module) -> dict[str, Any]:
-    """Tensors on grids, one in a codebook, the others as they are."""
+    """Tensors on grids, matrices on a trellis, one tensor in a codebook, the others as they are."""
     from prunus.coding import Codebook, Grid
+    from prunus.coding.trellis import integers_of
 
     found: dict[str, Any] = {}
     for name, tensor in model.named_parameters():
         integers = np.rint(tensor.detach().numpy() * 8).astype(np.int32)
         found[name] = Grid(integers, 0.125)
+        if tensor.dim() > 1:
+            found[name] = Grid(integers_of(integers), 0.0625, trellis=True)
         if tensor.dim() == 4 and not any(isinstance(one, Codebook) for one in found.values()):
             found[name] = Codebook(integers % 4, np.array([0, 0.5, -0.5, 0.25], np.float32))
     found.popitem()
