@@ -68,7 +68,7 @@ def test_the_page_compares_with_the_peer_at_the_divergence_of_the_grids() -> Non
     ]
     text = table({"rows": rows})
     assert "| 0.0200 | 1,000 | 1,200 | 2,000 | folded norms | 50.0% |" in text
-    assert "| grids | 0.02 | 1,000 | 8.00 | -0.50 ± 0.00 | 0.0200 |" in text
+    assert f"| {GRIDS} | 0.02 | 1,000 | 8.00 | -0.50 ± 0.00 | 0.0200 |" in text
     assert "| NNCodec, folded norms | -20 | 4,000 |" in text
 
 
