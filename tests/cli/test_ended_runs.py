@@ -39,6 +39,8 @@ def hooked_run(hook: str, count: int, words: list[str]) -> None:
     for what the test does.
     """
     torch.set_num_threads(1)
+    if os.name != "nt":  # what began the tests may ignore it, as nohup does
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     module, _, name = hook.rpartition(".")
     owner, calls = importlib.import_module(module), itertools.count(1)
     real = getattr(owner, name)
