@@ -23,7 +23,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, quantiles, stdev
 from textwrap import wrap
 from typing import Any
 
@@ -154,6 +154,12 @@ def _rows(found: list[tuple[str, str, Record]]) -> str:
         + ("; ".join(dict.fromkeys(rows)) if len(set(rows)) <= NAMED else f"{len(rows)} rows")
         for part, rows in parts.items()
     )
+
+
+def middle(ratios: Sequence[float]) -> Row:
+    """Their median and quartiles."""
+    low, median, high = quantiles(ratios, n=4, method="inclusive")
+    return {"median": round(median, 4), "quartiles": [round(low, 4), round(high, 4)]}
 
 
 def spread(values: list[float], form: str = "{:.2f}") -> str:

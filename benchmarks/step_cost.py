@@ -17,15 +17,13 @@ import math
 import tempfile
 import time
 from pathlib import Path
-from statistics import quantiles
-from typing import Any
 
 import torch
 
 from benchmarks.environment import RESULTS
 from benchmarks.frontier_training import Subject, softly
 from benchmarks.recipe import settings
-from benchmarks.rows import Row, record, signed, write
+from benchmarks.rows import Row, middle, record, signed, write
 from prunus.data import Split
 from prunus.methods.common import Journal
 from prunus.methods.twofold import twofold
@@ -44,15 +42,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [signed(measured(name, options), how()) for name in options.networks]
+    rows = [
+        signed(measured(name, options), record("benchmarks.step_cost", seed=0)) for name in options.networks
+    ]
     write(RESULT, rows)
     for row in rows:
         print(row["network"], row["after_over_small"], row["small_over_dense"])
-
-
-def how() -> Row:
-    """The record of a row."""
-    return record("benchmarks.step_cost", seed=0)
 
 
 def measured(network: str, options: argparse.Namespace) -> Row:
@@ -108,12 +103,6 @@ def trained(subject: Subject, network: torch.nn.Module, epochs: int, *, pruned: 
             journal=Journal(Path(folder) / "training", math.inf, on_epoch=told),
         )
     return [after - before for before, after in itertools.pairwise(moments)]
-
-
-def middle(ratios: list[float]) -> dict[str, Any]:
-    """Median and quartiles."""
-    low, median, high = quantiles(ratios, n=4, method="inclusive")
-    return {"median": round(median, 4), "quartiles": [round(low, 4), round(high, 4)]}
 
 
 if __name__ == "__main__":

@@ -145,11 +145,8 @@ print(hashlib.sha256(again).hexdigest(), same)
 """
 # A file that was written once must be read for ever: a change here is a change of the format.
 DIGEST = "22a1bb7f70671e9a859035be434e7260dda3dd88e7c8c8a9ddda8d38430e0377"
-
-
-WALKING = (
-    "bcca65dc8a0ae10015f99363f996868558787cdfb25d828cfb28f70400ba864b"  # the same integers as places of walks
-)
+# The same integers as places of walks.
+WALKING = "bcca65dc8a0ae10015f99363f996868558787cdfb25d828cfb28f70400ba864b"
 
 
 def test_the_bytes_are_those_of_the_format() -> None:

@@ -28,11 +28,11 @@ def subject(rows: int, columns: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return weight, (x.T @ x / len(x))[None]
 
 
-def walks_of(wanted: int) -> tuple[Tensor, Tensor]:
-    """All integers of so many columns, near zero, and the grid and the size of each place."""
+def walks_of(wanted: int, start: int) -> tuple[Tensor, Tensor]:
+    """All integers of so many columns, near zero, from a state, and the grid and the size of each place."""
     found, sizes = list[list[int]](), list[list[tuple[int, int]]]()
     for places in product(range(-3, 4), repeat=wanted):
-        state, integers, taken = 0, [], []
+        state, integers, taken = start, [], []
         for place in places:
             second, sign = state % 2, (place > 0) - (place < 0)
             integers.append(2 * place - second * sign)
@@ -52,8 +52,8 @@ def test_no_other_walk_is_nearer(priced: bool, start: int) -> None:
     prices = None
     if priced:
         prices = torch.linspace(0.02, 5.0, MOST + 1).double().expand(2, -1) * torch.tensor([[1.0], [1.7]])
-    found, _ = round_on_trellis(Walking(weight, factors), step, prices)
-    everything, taken = walks_of(COLUMNS)
+    found, _ = round_on_trellis(Walking(weight, factors), step, prices, torch.full((1, 4), start))
+    everything, taken = walks_of(COLUMNS, start)
     cost = 0 if prices is None else prices[taken[..., 0], taken[..., 1]].sum(1)
     for row, integers in zip(weight[0], found[0]):
         apart = row - step * everything

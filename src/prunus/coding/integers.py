@@ -30,7 +30,7 @@ def encode(tensors: Sequence[NDArray[np.int32]], walks: Sequence[bool] = ()) -> 
         FileFormatError: an integer is too large.
     """
     coder = _Coder.for_writing(tensors)
-    for tensor, walk in zip(tensors, _each(walks, tensors)):
+    for tensor, walk in zip(tensors, _each(walks, tensors), strict=True):
         coder.run(tensor.astype(np.int64).ravel(), tensor.shape, walk)
     return coder.finish()
 
@@ -38,7 +38,7 @@ def encode(tensors: Sequence[NDArray[np.int32]], walks: Sequence[bool] = ()) -> 
 def sizes(tensors: Sequence[NDArray[np.int32]], walks: Sequence[bool] = ()) -> list[int]:
     """Bytes that each tensor adds to `encode` of all, what is not a whole byte going to the next one."""
     coder, ends = _Coder.for_writing(tensors), [0]
-    for tensor, walk in zip(tensors, _each(walks, tensors)):
+    for tensor, walk in zip(tensors, _each(walks, tensors), strict=True):
         coder.run(tensor.astype(np.int64).ravel(), tensor.shape, walk)
         ends.append(coder.place)
     return [end - start for start, end in pairwise(ends)]
@@ -54,7 +54,7 @@ def decode(data: bytes, shapes: Sequence[Shape], walks: Sequence[bool] = ()) -> 
     """
     coder = _Coder(np.array(list(data), dtype=np.uint8), encodes=False)
     found = []
-    for shape, walk in zip(shapes, _each(walks, shapes)):
+    for shape, walk in zip(shapes, _each(walks, shapes), strict=True):
         integers = np.zeros(math.prod(shape), dtype=np.int64)
         found.append(coder.run(integers, shape, walk).astype(np.int32).reshape(shape))
     return found

@@ -21,6 +21,26 @@ STATES = len(NEXT)
 _NEXT = np.array(NEXT)
 
 
+def states_of(integers: NDArray[np.int32], start: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """The state before every integer of (rows, columns), and that behind the last, (rows, columns + 1).
+
+    Args:
+        integers: of walks.
+        start: the state before the first, (rows,); None = 0.
+    """
+    states = np.zeros((integers.shape[1] + 1, len(integers)), dtype=np.int64)
+    if start is not None:
+        states[0] = start
+    for at, own in enumerate(integers.T):
+        states[at + 1] = _NEXT[states[at], _places(own, states[at] & 1) & 1]
+    return states.T
+
+
+def _places(integers: NDArray[np.int32], second: NDArray[np.int64]) -> NDArray[np.int32]:
+    found: NDArray[np.int32] = ((integers + second * np.sign(integers)) >> 1).astype(np.int32)
+    return found
+
+
 def places_of(integers: NDArray[np.int32]) -> NDArray[np.int32]:
     """The places of integers on the grids of their states; the first axis is that of rows.
 
@@ -28,15 +48,11 @@ def places_of(integers: NDArray[np.int32]) -> NDArray[np.int32]:
     """
     if not integers.size:
         return integers.copy()
-    rows = integers.reshape(len(integers), -1).T
-    places, state = np.empty_like(rows), np.zeros(rows.shape[1], dtype=np.int64)
-    for own, found in zip(rows, places):
-        second = state & 1
-        if ((own & 1) != second)[own != 0].any():
-            raise FileFormatError("An integer is not on the grid of its state.")
-        found[:] = (own + second * np.sign(own)) >> 1
-        state = _NEXT[state, found & 1]
-    return np.ascontiguousarray(places.T).reshape(integers.shape)
+    rows = integers.reshape(len(integers), -1)
+    second = states_of(rows)[:, :-1] & 1
+    if ((rows & 1) != second)[rows != 0].any():
+        raise FileFormatError("An integer is not on the grid of its state.")
+    return _places(rows, second).reshape(integers.shape)
 
 
 def integers_of(places: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -51,4 +67,4 @@ def integers_of(places: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.ascontiguousarray(integers.T).reshape(places.shape)
 
 
-__all__ = ["NEXT", "STATES", "integers_of", "places_of"]
+__all__ = ["NEXT", "STATES", "integers_of", "places_of", "states_of"]

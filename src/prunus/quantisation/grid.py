@@ -32,7 +32,6 @@ from prunus.quantisation.layers import Layer, from_group_matrices, group_matrice
 from prunus.quantisation.quantised import Quantised, decoded, on_grid
 from prunus.quantisation.rounding import LayerGrid, Wanted, grid_of_layer, single
 from prunus.quantisation.sharing import error_shares
-from prunus.quantisation.trellis import FINER as TRELLIS_FINER
 
 MOST = 0.5  # the error of a layer
 FINER = 0.5  # the grid of a bias, beside the one on which its error weighs as much as that of a weight
@@ -151,8 +150,7 @@ def _centred(module: Any, norm: Any) -> bool:
 def bias_step(found: LayerGrid, shift: Tensor) -> float:
     """A step for shifts, so that their error is well below that of the weights; at most 16 bits of each."""
     largest = float(shift.abs().max())
-    step = found.step / TRELLIS_FINER if found.trellis else found.step
-    return single(max(FINER * step * math.sqrt(found.spread), largest / (2**15 - 1), 1e-30))
+    return single(max(FINER * found.plain_step * math.sqrt(found.spread), largest / (2**15 - 1), 1e-30))
 
 
 def _put(model: nn.Module, name: str, grid: Grid) -> None:

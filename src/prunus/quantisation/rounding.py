@@ -55,6 +55,11 @@ class LayerGrid:
     spread: float
     error: float
 
+    @property
+    def plain_step(self) -> float:
+        """Of one grid with the same error."""
+        return self.step / FINER if self.trellis else self.step
+
 
 def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool) -> LayerGrid:
     """A layer's grid.

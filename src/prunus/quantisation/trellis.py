@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prunus.coding.trellis import NEXT, STATES
+from prunus.coding.trellis import NEXT, STATES, states_of
 
 BLOCK, AHEAD = 48, 24  # columns that are decided together, and those that are looked at besides
 FINER = 0.56  # of the step of one grid: that with the same error
@@ -71,7 +71,7 @@ def round_on_trellis(
         errors = _errors_of_walk(part, step, prices, state)[..., : end - first]
         own = factors[:, first:end, first:end]
         integers[..., first:end] = ((left[..., first:end] - errors @ own) / step).round()
-        state = _walked(integers[..., first:end].long(), state)[..., -1]
+        state = _states(integers[..., first:end], state)[..., -1]
         left[..., end:] -= errors @ factors[:, first:end, end:]
     return integers, state
 
@@ -83,9 +83,8 @@ def prices_of(integers: Tensor, error: float) -> Tensor:
         integers: walks, (rows, columns).
         error: of the outputs, of a weight.
     """
-    integers = integers.long()
-    second = (_walked(integers, torch.zeros(len(integers), dtype=torch.int64))[:, :-1] & 1).bool()
-    places = (integers.abs() + second) >> 1
+    second = (_states(integers)[:, :-1] & 1).bool()
+    places = (integers.abs() + second).long() >> 1
     sizes = torch.arange(MOST + 1, dtype=torch.float64)
     rare = _RARE * (-sizes / places.double().mean().clamp(min=_RARE)).exp()
     found = []
@@ -126,13 +125,11 @@ def _errors_of_walk(part: Walking, step: float, prices: Tensor | None, state: Te
     return errors.gather(2, best).squeeze(2)
 
 
-def _walked(integers: Tensor, state: Tensor) -> Tensor:
-    """The states before every integer and behind the last, (…, columns + 1)."""
-    following, states = torch.tensor(NEXT), [state]
-    for one in integers.unbind(-1):
-        place = (one + (states[-1] & 1) * one.sign()) >> 1
-        states.append(following[states[-1], place & 1])
-    return torch.stack(states, -1)
+def _states(integers: Tensor, start: Tensor | None = None) -> Tensor:
+    """Of walks of any number of rows, (…, columns): before every integer and behind the last."""
+    rows = integers.flatten(0, -2).to(torch.int32).numpy()
+    states = states_of(rows, None if start is None else start.flatten().numpy())
+    return torch.from_numpy(states).reshape(*integers.shape[:-1], -1)
 
 
 def candidates(wanted: Tensor) -> Tensor:
