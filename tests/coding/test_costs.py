@@ -9,6 +9,8 @@ import pytest
 from prunus.coding import Codebook, CodedTensor, Grid, Plain
 from prunus.coding.costs import costs_of, static_bytes
 from prunus.coding.integers import encode
+from prunus.coding.tensors import values_of
+from prunus.coding.trellis import integers_of
 
 
 def test_the_least_of_a_static_code_is_the_entropy() -> None:
@@ -43,3 +45,12 @@ def test_bytes_by_tensor_and_by_stage() -> None:
     stream = len(encode([weight, indices]))
     assert abs(stages["coded"] - 64 - stream) <= 4
     assert grid.bytes + by_name["fc.weight"].bytes - 16 <= stream
+
+
+def test_levels_are_those_of_values_and_bytes_those_of_places() -> None:
+    places = np.random.default_rng(0).integers(-2, 3, (16, 40)).astype(np.int32)
+    walking = Grid(integers_of(places), 0.5, trellis=True)
+    (layer,), stages = costs_of({"weight": walking})
+    assert layer.levels == len(np.unique(values_of(walking))) > 5
+    assert layer.zeros == int((places == 0).sum())
+    assert stages["ideal static code"] == round(static_bytes(places))

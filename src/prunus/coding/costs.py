@@ -76,7 +76,7 @@ def _layer(name: str, coded: CodedTensor, found: NDArray[np.int32] | None, size:
             found.size,
             int(found.size - np.count_nonzero(found)) if isinstance(coded, Grid) else 0,
             (size or 0) + extra,
-            len(np.unique(found)),
+            len(np.unique(coded.integers if isinstance(coded, Grid) else found)),
             coded.step if isinstance(coded, Grid) else None,
         )
     values = coded.values  # type: ignore[union-attr]  # what is left is plain

@@ -10,6 +10,7 @@ SPACE = "\u202f"  # narrow and unbreakable, between a number and its unit
 TOP_1 = "top-1 accuracy"
 DENSE = "before"  # the step of a run at which the dense network is measured
 FIXED = "\u00a0"  # an unbreakable space between words
+HYPHEN = "\u2011"  # where no line breaks, either
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -196,7 +197,7 @@ LONGEST = 22  # letters of a headline that stay on one line of a phone
 
 def unbroken(text: str) -> str:
     """A few words that no line breaks between, unless a phone has not so wide a line."""
-    return text.replace(" ", FIXED) if len(text) <= LONGEST else text
+    return text.replace(" ", FIXED).replace("-", HYPHEN) if len(text) <= LONGEST else text
 
 
 def machine(processor: str, flags: Sequence[str], batch: int, threads: int) -> str:
