@@ -31,6 +31,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import frontier_pictures
 from benchmarks.environment import RESULTS
 from benchmarks.frontier_table import KIND, best_rate, length, table
 from benchmarks.frontier_training import Subject, measured
@@ -42,7 +43,8 @@ from prunus.runs.loading import usual_augmentation
 from prunus.tasks import Task
 
 RESULT = RESULTS / "frontier.json"
-SETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+PICTURES = "pictures"  # with masks, in a folder
+SETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", PICTURES: "EM membranes"}
 MAIN = [name for name in VARIANTS if name not in INGREDIENTS]
 FURTHER = 3  # rates beyond those given, at most
 
@@ -57,6 +59,8 @@ def main() -> None:
         for budget, name in product(options.budgets, names):
             if name == RANDOM and budget >= 1:
                 continue  # all samples, in as many epochs: the full schedule
+            if options.data_set == PICTURES and VARIANTS[name].choose is not None:
+                continue  # windows are drawn anew in every epoch, so that none has a last loss
             if options.validation:
                 choose_rate(result, subject, name, budget, options)
             else:
@@ -94,6 +98,9 @@ def parsed() -> argparse.Namespace:
 
 def made(options: argparse.Namespace) -> Subject:
     """What is trained and measured on."""
+    if options.data_set == PICTURES:
+        options.network, options.augment = frontier_pictures.NETWORK, frontier_pictures.AUGMENT
+        return frontier_pictures.picture_subject(options.data, options.epochs, options.validation)
     images = data.load(options.data_set, options.data)
     options.augment = options.augment or usual_augmentation(images)
     train, measuring = images.hold_out(0.1) if options.validation else (images.train, images.test)

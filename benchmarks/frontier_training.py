@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import prunus
-from benchmarks.frontier_variants import FREEZE, HALF, Variant
+from benchmarks.frontier_variants import FREEZE, HALF, LISTENING, TEACHER, Variant
 from benchmarks.recipe import settings
 from benchmarks.rows import Row
 from benchmarks.twofold_variants import Selected
@@ -26,8 +26,9 @@ from prunus.methods.twofold import twofold
 from prunus.plans.plan import Plan
 from prunus.runs.control import whole_epochs
 from prunus.tasks import Task
-from prunus.training import EpochRecord
+from prunus.training import Curriculum, EpochRecord, Taught, TrainConfig, taught
 
+TEACHERS_SEED = 1000  # beside that of its pupil
 CLASSES, WIDTHS = 10, 8  # widths are multiples of what processors compute at once
 
 
@@ -53,6 +54,22 @@ class Subject:
     def example(self) -> Tensor:
         """One input."""
         return torch.zeros(1, *self.image_shape)
+
+    @property
+    def samples(self) -> int:
+        """In an epoch on all of them."""
+        return len(self.task.train)
+
+    def config(self, epochs: int, lr: float, seed: int, **changed: Any) -> TrainConfig:
+        """The settings of a training, but for those that are changed."""
+        return settings(epochs, lr, seed, **{"augment": self.augment} | changed)
+
+    def chosen(self, variant: Variant, budget: float, seed: int) -> tuple[Curriculum | None, Selected | None]:
+        """What chooses the samples, and what it was made of; none where all of them are trained on."""
+        if variant.choose is None:
+            return None, None
+        selected = Selected(self.task.samples("train"), self.task.normalisation, seed)
+        return variant.choose(selected, budget), selected
 
     def dense(self, seed: int) -> nn.Module:
         """With random weights."""
@@ -115,18 +132,19 @@ def measured(subject: Subject, variant: Variant, key: Row, partial: Path) -> dic
     `cost` is what the epochs cost together, samples times MACs at the size of their images, of what the full
     schedule of the dense network costs on as many samples; choosing samples is in the seconds only.
     """
+    if variant.taught:
+        return distilled(subject, key, partial)
     seed = key["seed"]
     network, share = subject.small(seed) if variant.small else (subject.dense(seed), 1.0)
-    options: dict[str, Any] = {"augment": subject.augment} | variant.config
-    config = settings(key["trained_epochs"], key["lr"], seed, **options)
+    config = subject.config(key["trained_epochs"], key["lr"], seed, **variant.config)
     pruning = softly(subject) if variant.removal else None
     clock = Stopwatch(partial.with_suffix(".seconds"))
-    selected = Selected(subject.task.samples("train"), subject.task.normalisation, seed)
+    curriculum, selected = subject.chosen(variant, key["budget"], seed)
     outcome = twofold(
         network,
         subject.task,
         pruning=pruning,
-        curriculum=variant.choose(selected, key["budget"]) if variant.choose else None,
+        curriculum=curriculum,
         config=config,
         # so that every epoch is trained, and timed, in one piece
         journal=Journal(partial, math.inf, resume=True, on_epoch=clock.told),
@@ -135,7 +153,7 @@ def measured(subject: Subject, variant: Variant, key: Row, partial: Path) -> dic
     assert history is not None
     left = subject.left(outcome.plan)
     frozen = pruning.record[-1].epoch + 1 if pruning is not None else None
-    samples = len(subject.task.train)
+    samples = subject.samples
     return {
         "accuracy": round(cast(float, outcome.metric), 3),
         "cost": round(share * whole_epochs(history, samples, frozen, left) / subject.epochs, 4),
@@ -143,8 +161,40 @@ def measured(subject: Subject, variant: Variant, key: Row, partial: Path) -> dic
         "macs_left": round(share * left, 4),
         "seconds": round(clock.seconds, 2),
         "choosing_seconds": round(
-            sum(epoch.choosing_seconds for epoch in history.epochs) + selected.seconds, 2
+            sum(epoch.choosing_seconds for epoch in history.epochs) + (selected.seconds if selected else 0), 2
         ),
+    }
+
+
+def distilled(subject: Subject, key: Row, partial: Path) -> dict[str, Any]:
+    """The same of a network that a quickly trained one teaches: from other random weights, with its own
+    schedule.
+    """
+    clock, seed, epochs = Stopwatch(partial.with_suffix(".seconds")), key["seed"], key["trained_epochs"]
+    first, quick = partial.with_suffix(".teacher"), max(1, round(TEACHER * epochs))
+
+    def fit(network: nn.Module, length: int, checkpoint: Path, **options: Any) -> None:
+        subject.task.fit(
+            network,
+            subject.config(length, key["lr"], seed),
+            checkpoint=checkpoint,
+            checkpoint_seconds=math.inf,
+            resume=True,
+            on_epoch=lambda epoch: clock.told("distillation", epoch),
+            **options,
+        )
+
+    teacher, network = subject.dense(seed + TEACHERS_SEED), subject.dense(seed)
+    fit(teacher, quick, first)
+    fit(Taught(network, teacher), epochs, partial, loss=taught)
+    first.unlink()
+    return {
+        "accuracy": round(subject.task.value(network.eval()), 3),
+        "cost": round((quick + (1 + LISTENING) * epochs) / subject.epochs, 4),
+        "samples": 1.0,
+        "macs_left": 1.0,
+        "seconds": round(clock.seconds, 2),
+        "choosing_seconds": 0.0,
     }
 
 

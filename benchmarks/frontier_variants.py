@@ -17,6 +17,8 @@ from prunus.training.config import size_factor
 
 HALF = 0.5  # of the dense network's MACs are left where filters go, and where they never were
 FREEZE = 0.5  # part of the epochs that train the smaller network
+TEACHER = 1 / 3  # of the epochs train the teacher, besides
+LISTENING = 1 / 3  # of a step's cost is the teacher's forward
 CONTROL, SCRATCH = "all data, shortened", "half of the MACs, from scratch"
 FAST = "fast"
 RANDOM, RULE = "random share", "two-fold: lower bound, half of the MACs"
@@ -36,6 +38,7 @@ class Variant:
             meets it.
         removal: filters go in the middle of the training.
         small: the network has half of the MACs from the start.
+        taught: a quickly trained network of the same kind teaches: it has a third of the epochs besides.
         config: settings that differ from the usual ones.
         scale: of the peak rates to begin with.
     """
@@ -45,6 +48,7 @@ class Variant:
     whole: bool = False
     removal: bool = False
     small: bool = False
+    taught: bool = False
     config: dict[str, Any] = field(default_factory=dict)
     scale: float = 1.0
 
@@ -52,7 +56,7 @@ class Variant:
     def relative(self) -> float:
         """What an epoch costs, of one of the dense network on all samples, at a guess."""
         network = HALF if self.small else 1 - FREEZE * (1 - HALF) if self.removal else 1.0
-        return self.share * network
+        return self.share * network + (LISTENING + TEACHER if self.taught else 0.0)
 
     def epochs(self, budget: float, full: int) -> int:
         """Of a training at a budget."""
@@ -108,6 +112,8 @@ INGREDIENTS: dict[str, Variant] = {
     "with batches of 64": Variant(config={"batch_size": 64}),
     "with Muon": Variant(config={"optimizer": "muon"}, scale=0.1),
     "with AdamW": Variant(config={"optimizer": "adamw"}, scale=0.1),
+    "with a quickly trained teacher": Variant(taught=True),
+    "with torch.compile": Variant(config={"compile": True}),
     "with images growing from a half": grown(0.5, 0.75),
     "with images growing from three quarters": grown(0.75, 0.75),
     "with growing images, full size in the last half": grown(0.5, 0.5),

@@ -5,19 +5,24 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from benchmarks import frontier
 from benchmarks.frontier import bracketed, choose_rate, decide
+from benchmarks.frontier_pictures import picture_subject
 from benchmarks.frontier_table import best_rate, between, length, table
 from benchmarks.frontier_training import Subject, measured
 from benchmarks.frontier_variants import CONTROL, RULE, SCRATCH, VARIANTS
 from benchmarks.rows import Row, unrecorded
+from PIL import Image
 
 from prunus import data
+from prunus.segmentation import Patches
 from prunus.tasks import Task
+from prunus.tasks.pictures import Pictures
 from prunus.training import TrainConfig
 
 KEY = {"called": "digits", "network": "lenet5", "epochs": 6, "augment": "none"}
@@ -46,13 +51,18 @@ def row(variant: str, budget: float, accuracy: float, **more: Any) -> Row:
     return KEY | {"variant": variant, "budget": budget, "accuracy": accuracy} | usual | more
 
 
-@pytest.mark.parametrize("name", [CONTROL, SCRATCH, RULE])
+TAUGHT = "with a quickly trained teacher"
+
+
+@pytest.mark.parametrize("name", [CONTROL, SCRATCH, RULE, TAUGHT])
 def test_a_training_costs_what_its_epochs_cost(subject: Subject, tmp_path: Path, name: str) -> None:
     key = KEY | {"variant": name, "budget": 0.5, "trained_epochs": 4, "lr": 0.05, "seed": 1}
     found = measured(subject, VARIANTS[name], key, tmp_path / "a.checkpoint")
     left = found["macs_left"]
     if name == CONTROL:
         assert found["cost"] == pytest.approx(4 / 6, abs=1e-4) and left == 1
+    elif name == TAUGHT:
+        assert found["cost"] == pytest.approx((1 + 4 * 4 / 3) / 6, abs=1e-4)
     elif name == SCRATCH:
         assert found["cost"] == pytest.approx(4 / 6 * left, abs=1e-3) and 0.4 < left < 0.6
     else:
@@ -118,6 +128,26 @@ def test_a_rate_is_chosen_and_then_used(
 def test_settings_of_variants_are_those_of_trainings(name: str) -> None:
     config = TrainConfig(**VARIANTS[name].config)
     assert config != TrainConfig() and VARIANTS[name].relative <= 1
+
+
+def test_pictures_are_a_subject(tmp_path: Path) -> None:
+    """Nothing is tested on that rates are chosen by, or that is trained on."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for number in range(10):
+            pixels = np.random.default_rng(number).integers(0, 256, (64, 64), dtype=np.uint8)
+            pixels = pixels if folder == "images" else np.where(pixels > 99, 255, 0).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{number}.png")
+    choosing, testing = (picture_subject(tmp_path, 4, validation) for validation in (True, False))
+    names = [{one.name for one in cast(Pictures, found.task.test).examples} for found in (choosing, testing)]
+    kept = {one.name for one in cast(Patches, choosing.task.train)._examples}
+    assert [len(one) for one in names] == [2, 2] and not names[0] & names[1] and len(kept) == 6
+    assert not kept & (names[0] | names[1])
+    assert {one.name for one in cast(Patches, testing.task.train)._examples} == kept | names[0]
+    assert 0.4 < choosing.left(choosing.plan(choosing.dense(0), choosing.rate)) < 0.6
+    small, left = choosing.small(0)
+    assert small(torch.zeros(1, 1, 64, 64)).shape == (1, 1, 64, 64) and 0.4 < left < 0.6
+    assert choosing.config(2, 0.1, 3, ema=0.9).ema == 0.9
 
 
 def told(key: Row) -> Row:
