@@ -96,7 +96,8 @@ def measured(name: str, options: argparse.Namespace) -> Row:
         row["plans"]["latency"] = {"latency": ours / dense} | about(graph, worth, plan)
         clocked = Clocked(graph, layers, [tables[shape] for shape in layers.shapes], dense)
         for rival, multiple in RIVALS:
-            row["plans"][rival] = as_quick(graph, worth, multiple, ours / dense, clocked, timed)
+            found = as_quick(graph, worth, multiple, ours / dense, clocked, timed)
+            row["plans"][rival] = found and {"latency": found[1]} | about(graph, worth, found[0])
     return row
 
 
@@ -112,9 +113,9 @@ def about(graph: ChannelGraph, worth: torch.Tensor, plan: Plan) -> Row:
 
 def as_quick(
     graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: float, clocked: Clocked, timed: Stopwatch
-) -> Row | None:
-    """The largest budget of MACs that, measured, takes no longer than this share of the dense network's time;
-    None if none was found.
+) -> tuple[Plan, float] | None:
+    """The largest budget of MACs that, measured, takes no longer than this share of the dense network's time,
+    and the share that it takes; None if none was found.
     """
     best, aim = None, share
     for _ in range(TRIES):
@@ -124,7 +125,7 @@ def as_quick(
         dense, small = timed(prunus.compact(graph.model, plan))
         reached = small / dense
         if reached <= share * 1.005:
-            best = {"latency": reached} | about(graph, worth, plan)
+            best = plan, reached
             if reached >= share * 0.97:
                 break
         aim *= share / reached * (0.995 if reached > share else 1.0)

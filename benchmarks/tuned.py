@@ -117,25 +117,26 @@ def measured(options: argparse.Namespace, lesson: Lesson, way: str) -> Row:
         "params": sum(one.numel() for one in network.parameters()),
     }
     steps = {"before tuning": accuracy(network, about, options)}
-    tune(options, lesson, way, network)
+    tune(options, about, lesson.dense, f"{way}-{lesson.macs:g}", network, lesson.seed)
     return found | {"accuracy": steps | {"tuned": accuracy(network, about, options)}}
 
 
-def tune(options: argparse.Namespace, lesson: Lesson, way: str, network: nn.Module) -> None:
+def tune(
+    options: argparse.Namespace, about: Material, dense: nn.Module, name: str, network: nn.Module, seed: int
+) -> None:
     """Train in place; what was broken off goes on."""
-    about = lesson.about
     config = settings(
-        options.tune_epochs, options.tune_lr, lesson.seed, augment=about.augment, rewind=options.rewind
+        options.tune_epochs, options.tune_lr, seed, augment=about.augment, rewind=options.rewind
     )
-    spoken = "".join(one if one.isalnum() else "-" for one in way)
+    spoken = "".join(one if one.isalnum() else "-" for one in name)
     recipe = f"{options.tune_epochs}x{options.tune_lr:g}-{options.rewind}{'-taught' * options.taught}"
-    checkpoint = place(options, f"tuned-{spoken}-{lesson.macs:g}-{recipe}-{lesson.seed}")
+    checkpoint = place(options, f"tuned-{spoken}-{recipe}-{seed}")
 
     def told(epoch: EpochRecord) -> None:
         print(f"{checkpoint.stem}: epoch {epoch.epoch}, loss {epoch.loss:.3f}", flush=True)
 
     train(
-        Taught(network, lesson.dense) if options.taught else network,
+        Taught(network, dense) if options.taught else network,
         about.train,
         config,
         normalise=about.normalise,

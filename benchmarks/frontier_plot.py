@@ -1,0 +1,86 @@
+"""The frontier of training time as a drawing: accuracy over cost, a panel for every set of data.
+
+python -m benchmarks.frontier_plot
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from benchmarks.environment import RESULTS
+from benchmarks.frontier_table import KIND
+from benchmarks.frontier_variants import CONTROL, FAST, RULE, SCRATCH
+from benchmarks.rows import Row, kept
+from prunus.report.canvas import AFTER, BEFORE, INK, MUTED, SMALL, entitled, grid, styled
+from prunus.report.canvas import RULE as LINE
+
+FILE = Path(__file__).parents[1] / "docs/img/frontier.svg"
+LINES = {
+    CONTROL: ("all data, shortened", INK),
+    SCRATCH: ("half of the MACs, from scratch", MUTED),
+    RULE: ("two-fold, half of the MACs left", AFTER),
+    FAST: ("fast", BEFORE),
+}
+WIDTH, PANEL = 760.0, 210.0  # pixels
+COLOURS = """<style>
+svg { --ink: #1c1c1a; --muted: #6d6b64; --rule: #d9d6cd; --before: #9a5b13; --after: #2f6d4f; --paper: #fff;
+  background: #fff; font-family: system-ui, sans-serif; }
+</style>"""
+
+
+def main() -> None:
+    rows = [row for row in kept(RESULTS / "frontier.json")["rows"] if row["measured_on"] == "test"]
+    FILE.write_text(drawing(rows, WIDTH))
+
+
+@styled
+def drawing(rows: Sequence[Row], width: float) -> str:
+    """All panels, as one SVG file."""
+    kinds = list(dict.fromkeys(tuple(row[name] for name in KIND) for row in rows))
+    canvas, panels = grid(width, len(kinds), panel=PANEL, head=56, foot=44)
+    for kind, axes in zip(kinds, panels, strict=True):
+        called, network, epochs, _ = kind
+        entitled(canvas, axes, f"{called}, {network}: accuracy, %")
+        panel(axes, [row for row in rows if tuple(row[name] for name in KIND) == kind])
+        axes.set_xlabel(f"cost, of {epochs} epochs", fontsize=SMALL, loc="right", labelpad=4)
+    handles, titles = panels[0].get_legend_handles_labels()
+    canvas.figure.legend(
+        handles, titles, loc="upper left", ncols=4, frameon=False, fontsize=SMALL, labelcolor="linecolor"
+    )
+    svg = canvas.svg("frontier", "Accuracy over the cost of training")
+    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{COLOURS}", 1)
+
+
+def panel(axes: Axes, rows: Sequence[Row]) -> None:
+    """One set of data: every way's accuracies, with their standard deviation, joined over the budgets."""
+    axes.set_xscale("log")
+    for name, (title, colour) in LINES.items():
+        here = [row for row in rows if row["variant"] == name]
+        each = [[row for row in here if row["budget"] == one] for one in sorted({r["budget"] for r in here})]
+        if not each:
+            continue
+        axes.errorbar(
+            [mean(row["cost"] for row in some) for some in each],
+            [mean(row["accuracy"] for row in some) for some in each],
+            [stdev(row["accuracy"] for row in some) if len(some) > 1 else 0.0 for some in each],
+            color=colour,
+            label=title,
+            linewidth=1.6,
+            marker="o",
+            markersize=4,
+            elinewidth=1,
+        )
+    costs = sorted({row["budget"] for row in rows})
+    axes.set_xticks(costs, [f"{cost:g}" for cost in costs])
+    axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(axis="y", color=LINE, linewidth=0.6)
+
+
+if __name__ == "__main__":
+    main()
