@@ -35,6 +35,7 @@ PRUNING: Row = {
     "importance": "weight",
     "scope": "global",
     "round_to": 8,
+    "start": "ones",
 }
 
 

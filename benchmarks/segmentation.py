@@ -24,7 +24,7 @@ import time
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,7 @@ from prunus.measure.comparison import compare_latency
 from prunus.methods.importance import importance_pruning
 from prunus.planning.tolerance import all_within
 from prunus.plans.plan import Trial
+from prunus.scores.importance import Start
 from prunus.segmentation import Patches, evaluate
 from prunus.segmentation.losses import cross_entropy
 from prunus.tasks import Task
@@ -63,9 +64,10 @@ RATES = {
 KEY = tuple(
     (
         "called network width seed block shrink epochs trial_epochs size count step least l1 importance "
-        "scope round_to folds fold"
+        "scope round_to start folds fold"
     ).split()
 )
+STARTS = get_args(Start)
 SIDE = 256  # of the picture that FLOPs and latency are of [pixels]
 Figures = dict[str, float]
 
@@ -75,8 +77,8 @@ def main() -> None:
     torch.set_num_threads(1)
     result = kept(RESULT)
     if options.part == "prune":
-        for fold in options.fold:
-            key = {name: getattr(options, name) for name in KEY} | {"fold": fold}
+        for start, fold in product(options.start, options.fold):
+            key = {name: getattr(options, name) for name in KEY} | {"start": start, "fold": fold}
             if measured_before(result, key):
                 continue
             row = key | Run(key, options.models, Pictures.read(options.data, key)).pruned()
@@ -139,6 +141,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--l1", type=float, default=1e-3, help="strength of the penalty on the weights")
     parser.add_argument("--importance", choices=("weight", "weight times norm"), default="weight")
     parser.add_argument("--scope", choices=("global", "uniform"), default="global")
+    parser.add_argument(
+        "--start", choices=STARTS, nargs="+", default=["ones"], help="of the weights; of several, one by one"
+    )
     parser.add_argument("--round-to", type=int, default=1, help="widths become multiples of this")
     return parser.parse_args()
 
@@ -231,6 +236,7 @@ class Run:
             least_step=self.key["least"],
             l1=self.key["l1"],
             importance=self.key["importance"],
+            start=self.key["start"],
             scope=self.key["scope"],
             round_to=self.key["round_to"],
             config=self.config(self.key["trial_epochs"], 0.5, "cosine"),
@@ -345,7 +351,8 @@ def name_of(key: Row) -> str:
 
 def small_of(key: Row) -> str:
     """The file of a row's small network."""
-    parts = (key[part] for part in ("importance", "scope", "step", "trial_epochs", "round_to"))
+    parts = [key[part] for part in ("importance", "scope", "step", "trial_epochs", "round_to")]
+    parts += [key["start"]] if key["start"] != "ones" else []
     return f"small-{'-'.join(map(str, parts))}.safetensors".replace(" ", "-")
 
 

@@ -35,7 +35,9 @@ def _name(row: Row) -> str:
 
 
 def _fold(row: Row) -> str:
-    return f", fold {row['fold']} of {row['folds']}" if row["folds"] else ""
+    """What a row has beside others of its network and seed."""
+    start = f", weights start as {row['start']}" if row["start"] != "ones" else ""
+    return (f", fold {row['fold']} of {row['folds']}" if row["folds"] else "") + start
 
 
 def _sections(rows: list[Row]) -> list[str]:
@@ -77,10 +79,11 @@ def _means(rows: list[Row]) -> list[str]:
 def _recipe(row: Row) -> str:
     """Everything but seed and fold, in words."""
     folds = f", {row['folds']} folds" if row["folds"] else ""
+    start = f", weights start as {row['start']}" if row["start"] != "ones" else ""
     return (
         f"{row['network']}, width {row['width']}, {row['called']}, {row['epochs']} epochs, trials of"
         f" {row['trial_epochs']}, {row['importance']}, {row['scope']}, widths in multiples of"
-        f" {row['round_to']}{folds}"
+        f" {row['round_to']}{start}{folds}"
     )
 
 

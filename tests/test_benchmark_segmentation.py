@@ -79,3 +79,6 @@ def test_folds_are_told_together() -> None:
     apart = 78.0 - row["after"]["test"]["IoU"]
     assert f"| | 2 | | | | {MAJORITY} | 78.00 ± 0.00 | {apart:+.2f} ± 0.00 |" in text
     assert "fold 1 of 3" in text and f"test, {MAJORITY}" in text
+    assert "weights start as l1, 3 folds" in segmentation_table.table(
+        {"rows": [one | {"start": "l1"} for one in both]}
+    )
