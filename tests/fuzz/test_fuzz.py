@@ -15,7 +15,8 @@ import pytest
 
 from tests.fuzz import worker
 from tests.fuzz.mutations import GENERAL
-from tests.fuzz.readers import Reader, available, made
+from tests.fuzz.reader import Reader, made
+from tests.fuzz.readers import available
 from tests.fuzz.worker import CHANGED, ENDED, FAULTS, HUNG, RAW, REFUSED, is_sentence, verdicts
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
@@ -58,6 +59,7 @@ def test_what_is_no_sentence_is_found_out() -> None:
 HOSTILE = """
 import os, signal, sys
 import tests.fuzz.readers as readers
+from tests.fuzz.reader import Reader
 from random import Random
 from tests.fuzz import worker
 
@@ -70,7 +72,7 @@ def read(folder):
     if content == b"4": os.kill(os.getpid(), signal.SIGSEGV)
     return content
 
-hostile = readers.Reader("hostile", "file", lambda folder: (folder / "file").write_bytes(b"sha256"), read, checked=True,
+hostile = Reader("hostile", "file", lambda folder: (folder / "file").write_bytes(b"sha256"), read, checked=True,
                          edits={"number": lambda content, rng: str(rng.number).encode()})
 readers.available = lambda: (hostile,)
 worker.CPU_SECONDS = 0.5

@@ -130,7 +130,7 @@ def work(folder: Path, seed: int, first: int, end: int, out: Any, wanted: Sequen
 
 def _good(reader: Any, place: Path) -> tuple[Path, bytes, str]:
     """The folder with the good file, its content, and what is read of it; made where it is not there yet."""
-    from tests.fuzz.readers import made, mark_of
+    from tests.fuzz.reader import made, mark_of
 
     if not place.exists():
         made(reader, place)
@@ -144,7 +144,7 @@ def _judged(reader: Any, place: Path, content: bytes, mark: str, change: str, rn
     """Make a damaged copy and read it."""
     from prunus.errors import PrunusError
     from tests.fuzz.mutations import GENERAL
-    from tests.fuzz.readers import mark_of
+    from tests.fuzz.reader import mark_of
 
     damaged = ({**GENERAL, **reader.edits, **reader.forged}[change])(content, rng)
     with tempfile.TemporaryDirectory() as name:
