@@ -2,7 +2,8 @@
 training after each; beside them the same shapes from scratch, and the dense network trained as long.
 
     python -m benchmarks.tuned --data DIR --models DIR [--network resnet20] [--weights FILE] [--macs 0.5 0.25]
-        [--seeds 3] [--tune-epochs 5] [--tune-lr 0.05] [--rewind 0] [--taught] [--only PATTERN ...]
+        [--seeds 3] [--tune-epochs 5] [--tune-lr 0.05] [--optimizer sgd] [--rewind 0] [--taught]
+        [--only PATTERN ...]
 
 The dense network is one for all rows, public weights fine-tuned on nine tenths of the training samples; seeds
 choose the calibration samples, the weights of what starts from scratch, and the order and augmentation of the
@@ -33,7 +34,7 @@ from prunus.training import Taught, evaluate, recalibrate_if_better, taught, tra
 from prunus.training.progress import EpochRecord
 
 RESULT = RESULTS / "tuned.json"
-KEY = ("called", "network", "epochs", "lr", "tune_epochs", "tune_lr", "rewind", "taught")
+KEY = ("called", "network", "epochs", "lr", "tune_epochs", "tune_lr", "optimizer", "rewind", "taught")
 
 
 def main() -> None:
@@ -58,6 +59,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="so many, from 0")
     parser.add_argument("--tune-epochs", type=int, default=5, help="of every small network")
     parser.add_argument("--tune-lr", type=float, default=0.05, help="peak learning rate of these")
+    parser.add_argument("--optimizer", choices=("sgd", "muon"), default="sgd", help="of the tuning")
     parser.add_argument(
         "--rewind", type=int, default=0, help="replay the end of a training of so many epochs (0: none)"
     )
@@ -126,10 +128,16 @@ def tune(
 ) -> None:
     """Train in place; what was broken off goes on."""
     config = settings(
-        options.tune_epochs, options.tune_lr, seed, augment=about.augment, rewind=options.rewind
+        options.tune_epochs,
+        options.tune_lr,
+        seed,
+        augment=about.augment,
+        optimizer=options.optimizer,
+        rewind=options.rewind,
     )
     spoken = "".join(one if one.isalnum() else "-" for one in name)
-    recipe = f"{options.tune_epochs}x{options.tune_lr:g}-{options.rewind}{'-taught' * options.taught}"
+    recipe = f"{options.optimizer}-{options.tune_epochs}x{options.tune_lr:g}-{options.rewind}"
+    recipe += "-taught" * options.taught
     checkpoint = place(options, f"tuned-{spoken}-{recipe}-{seed}")
 
     def told(epoch: EpochRecord) -> None:

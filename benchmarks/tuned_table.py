@@ -8,7 +8,7 @@ from benchmarks.rows import Row, page, spread
 from benchmarks.tuned_networks import CONTROL, DENSE
 
 KIND = ("called", "network", "weights", "epochs", "lr", "measured_on", "macs")  # of one table
-RECIPE = ("tune_epochs", "tune_lr", "rewind", "taught")
+RECIPE = ("tune_epochs", "tune_lr", "optimizer", "rewind", "taught")
 ABOUT = (
     "One dense network, small networks made of it in many ways, and the same training after each. From "
     "scratch: the same shape with new weights. The dense network is trained on as long as all others. Mean "
@@ -30,6 +30,7 @@ def _name(row: Row) -> str:
 
 def _recipe(row: Row) -> str:
     told = [f"{row['tune_epochs']} epochs at {row['tune_lr']:g}"]
+    told += ["Muon"] if row["optimizer"] == "muon" else []
     told += [f"rewound from {row['rewind']}"] if row["rewind"] else []
     told += ["taught"] if row["taught"] else []
     return ", ".join(told)
