@@ -11,7 +11,15 @@ from prunus.training.muon import Muon, orthogonalised
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)).double()
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Conv2d(4, 8, 3, padding=1),
+        nn.Conv2d(8, 8, (3, 1), padding=(1, 0)),
+        nn.Conv2d(8, 8, (1, 3), padding=(0, 1)),
+        nn.Flatten(),
+        nn.Linear(32, 2),
+    ).double()
 
 
 def gradients(model: nn.Module, seed: int) -> None:
@@ -45,17 +53,21 @@ def test_kernels_take_orthogonal_steps_and_all_else_those_of_adamw() -> None:
     optimizer = Muon(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.1)
     others = [p for p in twin.parameters() if p.dim() < 3]
     adamw = torch.optim.AdamW(others, lr=0.01, weight_decay=0.1)
-    kernel, momentum = twin[0].weight, torch.zeros(4, 27, dtype=torch.float64)
+    kernels = [one for one in twin.parameters() if one.dim() > 2]
+    momenta = [torch.zeros_like(one).flatten(1) for one in kernels]
     for step in range(3):
         for one in (model, twin):
             gradients(one, step)
         optimizer.step()
         adamw.step()
-        gradient = kernel.grad.flatten(1)
-        momentum = 0.9 * momentum + 0.1 * gradient
-        change = 0.2 * 27**0.5 * nearest(0.1 * gradient + 0.9 * momentum)
-        with torch.no_grad():
-            kernel.copy_(kernel * (1 - 0.01 * 0.1) - 0.01 * change.view(kernel.shape))
+        for number, kernel in enumerate(kernels):
+            assert kernel.grad is not None
+            gradient = kernel.grad.flatten(1)
+            momenta[number] = 0.9 * momenta[number] + 0.1 * gradient
+            ahead = 0.1 * gradient + 0.9 * momenta[number]
+            change = 0.2 * max(ahead.shape) ** 0.5 * nearest(ahead)
+            with torch.no_grad():
+                kernel.copy_(kernel * (1 - 0.01 * 0.1) - 0.01 * change.view(kernel.shape))
         for ours, theirs in zip(model.parameters(), twin.parameters()):
             torch.testing.assert_close(ours, theirs)
 
@@ -71,6 +83,16 @@ def test_memory_formats_take_the_same_steps() -> None:
         assert model[0].weight.is_contiguous(memory_format=memory)
     for first, second in zip(ways[0].values(), ways[1].values()):
         torch.testing.assert_close(first, second)
+
+
+def test_single_precision_finds_them_where_singular_values_are_far_apart() -> None:
+    generator = torch.Generator().manual_seed(2)
+    left, right = (
+        torch.linalg.qr(torch.randn(n, 16, generator=generator, dtype=torch.float64))[0] for n in (16, 90)
+    )
+    matrix = left @ torch.diag(torch.logspace(0, -6, 16, dtype=torch.float64)) @ right.T
+    exact, single = nearest(matrix), orthogonalised(matrix.float()).double()
+    assert (single - exact).norm() < 5e-3 * exact.norm()
 
 
 def test_what_has_no_gradient_stays() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,54 +48,87 @@ class Muon(Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """A step along the gradients that there are."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                if parameter.dim() > 2:
-                    change = self._orthogonal(parameter, group["momentum"])
-                else:
-                    change = self._adaptive(parameter)
-                parameter.add_(change, alpha=-group["lr"])
+            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not moving:
+                continue
+            torch._foreach_mul_(moving, 1 - group["lr"] * group["weight_decay"])
+            self._turn([one for one in moving if one.dim() > 2], group["lr"], group["momentum"])
+            self._adapt([one for one in moving if one.dim() < 3], group["lr"])
 
-    def _orthogonal(self, parameter: nn.Parameter, momentum: float) -> Tensor:
-        """The change of a kernel, but for the learning rate."""
-        state, gradient = self.state[parameter], parameter.grad
-        assert gradient is not None
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-        ahead = gradient.lerp(state["momentum_buffer"], momentum)
-        matrix = ahead.flatten(1)
-        change = orthogonalised(matrix) * (_LENGTH * math.sqrt(max(matrix.shape)))
-        return change.reshape(parameter.shape)
+    def _turn(self, kernels: list[nn.Parameter], lr: float, momentum: float) -> None:
+        """The step of kernels, as matrices (out, in * …); those of one shape at once."""
+        if not kernels:
+            return
+        for kernel in kernels:
+            if "momentum_buffer" not in self.state[kernel]:
+                self.state[kernel]["momentum_buffer"] = torch.zeros_like(kernel)
+        gradients = _gradients(kernels)
+        buffers = [self.state[kernel]["momentum_buffer"] for kernel in kernels]
+        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
+        ahead = torch._foreach_lerp(gradients, buffers, momentum)
+        for places in _alike(ahead):
+            matrices = torch.stack([ahead[place].flatten(1) for place in places])
+            length = lr * _LENGTH * math.sqrt(max(matrices.shape[1:]))
+            for place, change in zip(places, orthogonalised(matrices), strict=True):
+                kernels[place].add_(change.view(kernels[place].shape), alpha=-length)
 
-    def _adaptive(self, parameter: nn.Parameter) -> Tensor:
-        """The change of anything else."""
-        state, gradient = self.state[parameter], parameter.grad
-        assert gradient is not None
-        if "step" not in state:
-            state["step"] = torch.zeros(())
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        state["step"] += 1
-        first, second, (low, high) = state["exp_avg"], state["exp_avg_sq"], _BETAS
-        first.lerp_(gradient, 1 - low)
-        second.mul_(high).addcmul_(gradient, gradient, value=1 - high)
-        steps = float(state["step"])
-        root = (second / (1 - high**steps)).sqrt_().add_(_EPSILON)
-        change: Tensor = first / (1 - low**steps) / root
-        return change
+    def _adapt(self, parameters: list[nn.Parameter], lr: float) -> None:
+        """The step of anything else."""
+        if not parameters:
+            return
+        states = [self.state[parameter] for parameter in parameters]
+        for state, parameter in zip(states, parameters, strict=True):
+            if "step" not in state:
+                state["step"] = torch.zeros(())
+                for name in ("exp_avg", "exp_avg_sq"):
+                    state[name] = torch.zeros_like(parameter)
+            state["step"] += 1
+        gradients = _gradients(parameters)
+        firsts, seconds = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        low, high = _BETAS
+        torch._foreach_lerp_(firsts, gradients, 1 - low)
+        torch._foreach_mul_(seconds, high)
+        torch._foreach_addcmul_(seconds, gradients, gradients, 1 - high)
+        steps = [float(state["step"]) for state in states]
+        roots = torch._foreach_div(seconds, [1 - high**step for step in steps])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_add_(roots, _EPSILON)
+        torch._foreach_addcdiv_(parameters, firsts, roots, [-lr / (1 - low**step) for step in steps])
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """Nearly the orthogonal matrix nearest to one, (rows, columns), by Newton and Schulz's iteration: its
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """Nearly the orthogonal matrix nearest to one, (…, rows, columns), by Newton and Schulz's iteration: its
     singular values become about 1, and its singular vectors stay.
+
+    A step multiplies a matrix by a polynomial of its products with itself, (…, rows, rows). All of these have
+    the same singular vectors, so the steps are made on them, which are smaller, and the matrix is multiplied
+    once.
     """
     a, b, c = COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x: Tensor = matrix.mT if tall else matrix
-    x = x / (torch.linalg.vector_norm(x) + 1e-7)
-    for _ in range(ITERATIONS):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x: Tensor = matrices.mT if tall else matrices
+    x = x / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + 1e-7)
+    square = x @ x.mT
+    turn: Tensor | None = None
+    for number in range(ITERATIONS):
+        factor = b * square + c * square @ square
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
+        turn = factor if turn is None else factor @ turn
+        if number + 1 < ITERATIONS:
+            square = factor @ square @ factor
+    assert turn is not None
+    x = turn @ x
     return x.mT if tall else x
+
+
+def _gradients(parameters: list[nn.Parameter]) -> list[Tensor]:
+    return [cast(Tensor, parameter.grad) for parameter in parameters]
+
+
+def _alike(tensors: list[Tensor]) -> Iterable[list[int]]:
+    """Places of those that can be computed with together."""
+    found: dict[object, list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        alike = (tensor.shape[0], tensor.numel(), tensor.dtype, tensor.device)
+        found.setdefault(alike, []).append(place)
+    return found.values()
