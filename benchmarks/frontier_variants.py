@@ -21,6 +21,9 @@ TEACHER = 1 / 3  # of the epochs train the teacher, besides
 LISTENING = 1 / 3  # of a step's cost is the teacher's forward
 CONTROL, SCRATCH = "all data, shortened", "half of the MACs, from scratch"
 FAST = "fast"
+FAST_RULE = "fast and two-fold: lower bound, half of the MACs"
+FAST_SCRATCH = "fast, half of the MACs, from scratch"
+MUON = 0.1  # its rates are those of AdamW, so much smaller than those of SGD
 RANDOM, RULE = "random share", "two-fold: lower bound, half of the MACs"
 Choose = Callable[[Selected, float], Curriculum]
 """(samples, budget) -> what chooses among them."""
@@ -85,8 +88,8 @@ def papers(softer: bool, selected: Selected, budget: float) -> Curriculum:
 
 
 def bundled() -> dict[str, Any]:
-    """What the recipe `fast` says of the training."""
-    settings = {one.name for one in fields(TrainConfig)}
+    """What the recipe `fast` says of the training, but for the peak rate, which is found as for all ways."""
+    settings = {one.name for one in fields(TrainConfig)} - {"lr"}
     return {key: value for key, value in read(Path("fast")).items() if key in settings}
 
 
@@ -110,8 +113,8 @@ INGREDIENTS: dict[str, Variant] = {
     ),
     "with batches growing from a quarter": Variant(config={"first_batch": 0.25}),
     "with batches of 64": Variant(config={"batch_size": 64}),
-    "with Muon": Variant(config={"optimizer": "muon"}, scale=0.1),
-    "with AdamW": Variant(config={"optimizer": "adamw"}, scale=0.1),
+    "with Muon": Variant(config={"optimizer": "muon"}, scale=MUON),
+    "with AdamW": Variant(config={"optimizer": "adamw"}, scale=MUON),
     "with a quickly trained teacher": Variant(taught=True),
     "with torch.compile": Variant(config={"compile": True}),
     "with images growing from a half": grown(0.5, 0.75),
@@ -129,9 +132,8 @@ VARIANTS: dict[str, Variant] = {
     SCRATCH: Variant(small=True),
     "removal in the middle, half of the MACs": Variant(removal=True),
     RULE: Variant(bounded, share=0.8, removal=True),
-    FAST: Variant(config=bundled()),
-    "fast and two-fold: lower bound, half of the MACs": Variant(
-        bounded, share=0.8, removal=True, config=bundled()
-    ),
+    FAST: Variant(config=bundled(), scale=MUON),
+    FAST_RULE: Variant(bounded, share=0.8, removal=True, config=bundled(), scale=MUON),
+    FAST_SCRATCH: Variant(small=True, config=bundled(), scale=MUON),
     **INGREDIENTS,
 }

@@ -15,7 +15,7 @@ from benchmarks.frontier import bracketed, choose_rate, decide
 from benchmarks.frontier_pictures import picture_subject
 from benchmarks.frontier_table import best_rate, between, length, table
 from benchmarks.frontier_training import Subject, measured
-from benchmarks.frontier_variants import CONTROL, RULE, SCRATCH, VARIANTS
+from benchmarks.frontier_variants import CONTROL, FAST_RULE, RULE, SCRATCH, VARIANTS
 from benchmarks.rows import Row, unrecorded
 from PIL import Image
 
@@ -54,9 +54,10 @@ def row(variant: str, budget: float, accuracy: float, **more: Any) -> Row:
 TAUGHT = "with a quickly trained teacher"
 
 
-@pytest.mark.parametrize("name", [CONTROL, SCRATCH, RULE, TAUGHT])
+@pytest.mark.parametrize("name", [CONTROL, SCRATCH, RULE, FAST_RULE, TAUGHT])
 def test_a_training_costs_what_its_epochs_cost(subject: Subject, tmp_path: Path, name: str) -> None:
-    key = KEY | {"variant": name, "budget": 0.5, "trained_epochs": 4, "lr": 0.05, "seed": 1}
+    rate = 0.05 * VARIANTS[name].scale
+    key = KEY | {"variant": name, "budget": 0.5, "trained_epochs": 4, "lr": rate, "seed": 1}
     found = measured(subject, VARIANTS[name], key, tmp_path / "a.checkpoint")
     left = found["macs_left"]
     if name == CONTROL:
