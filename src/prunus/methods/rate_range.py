@@ -24,8 +24,8 @@ from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import ConfigError, TargetError
 from prunus.methods._data import Passes, held_out
 from prunus.tasks import Task
-from prunus.tasks.batches import samples_in
 from prunus.training import TrainConfig
+from prunus.training.calls import samples_in
 from prunus.training.distributed import seed_device
 from prunus.training.evaluation import placement
 from prunus.training.optimizers import new_optimizer

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError
-from prunus.training.objective import Loss
+from prunus.training.objective import Loss, cross_entropy
 
 
 def own_losses(outputs: Any, targets: Any) -> Tensor:
@@ -28,6 +28,6 @@ def smoothed(smoothing: float) -> Loss:
     """Of classes, one loss per sample."""
 
     def loss(outputs: Any, targets: Any) -> Tensor:
-        return nn.functional.cross_entropy(outputs, targets, label_smoothing=smoothing, reduction="none")
+        return cross_entropy(outputs, targets, smoothing, "none")
 
     return loss

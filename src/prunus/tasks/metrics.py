@@ -84,11 +84,16 @@ class Accuracy:
         """True and found class of every sample; raises ConfigError where the outputs are no logits of these
         samples.
         """
-        if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[:1] != targets.shape:
+        if not isinstance(outputs, Tensor) or outputs.dim() != 2:
             shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise ConfigError(
-                f"Top-1 accuracy is of logits (batch, classes) and {len(targets)} class indices, not of"
-                f" {shape}: give the task a metric of its own."
+                f"Top-1 accuracy is of logits (batch, classes), not of {shape}: give the task a metric of its"
+                " own."
+            )
+        if not isinstance(targets, Tensor) or targets.shape != outputs.shape[:1]:
+            raise ConfigError(
+                f"Top-1 accuracy is of class indices in a tensor of shape ({len(outputs)},), one per sample,"
+                f" not of {given(targets)}: give the task such targets, or a metric of its own."
             )
         return list(zip(targets.tolist(), outputs.argmax(1).tolist()))
 
@@ -125,6 +130,12 @@ class Mean:
                 f"The metric {self.name} must give one number per sample, a tensor of shape (batch,), not"
                 f" {given(found)}; a metric that is no mean of those is an object with entries() and"
                 " points()."
+            )
+        if isinstance(outputs, Tensor) and outputs.dim() and len(found) != len(outputs):
+            raise ConfigError(
+                f"The metric {self.name} gave {len(found)} numbers for {len(outputs)} samples: it must give"
+                " one per sample, a tensor of shape (batch,), for what is said with a confidence counts"
+                " samples."
             )
         values: list[float] = found.double().tolist()
         return values

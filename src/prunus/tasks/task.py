@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -18,20 +19,21 @@ from prunus._foundation.wording import given
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
 from prunus.surgery.parts import core, is_core, whole
-from prunus.tasks.batches import first_batches, samples_in
+from prunus.tasks.batches import first_batches
 from prunus.tasks.inputs import Inputs, WithTargets
 from prunus.tasks.losses import own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
 from prunus.tasks.samples import BATCH, Samples
 from prunus.tasks.words import in_words
 from prunus.training.calibration import Calibration
+from prunus.training.calls import called, samples_in
 from prunus.training.config import TrainConfig
 from prunus.training.evaluation import evaluate, mode, placement, sample_by_sample
 from prunus.training.feeding import Normalise, batches
 from prunus.training.loop import train
-from prunus.training.objective import Loss, with_penalty
+from prunus.training.objective import Loss, as_tensor, with_penalty
 from prunus.training.progress import History
-from prunus.training.recalibration import recalibrate_if_better, recalibrate_on
+from prunus.training.recalibration import recalibrate_if_better, recalibrate_on, seen
 
 Part = Literal["train", "validation", "test"]
 CALIBRATION = 1024  # samples
@@ -55,7 +57,8 @@ class Task:
 
     Attributes:
         train: samples (`prunus.data.Split`, or `Samples` of any kind) or batches of (inputs, targets) to
-            train on; inputs in a tuple or list are the model's arguments.
+            train on; inputs in a tuple or list are the model's arguments, those in a dictionary its
+            arguments by name.
         validation: the same, to choose by; None if nothing is chosen.
         test: the same, to report on; no choice ever sees it.
         loss: (outputs, targets) -> the losses of the samples, shape (batch,), or their mean; None is
@@ -300,7 +303,10 @@ class Task:
             for count, (outputs, targets) in self._outputs(model, part):
                 yield outputs, targets  # the metric first: it says in a sentence what outputs it is not of
                 if loss is not None:
-                    total, seen = total + count * float(loss(outputs, targets).mean()), seen + count
+                    total, seen = (
+                        total + count * float(as_tensor(loss(outputs, targets)).mean()),
+                        seen + count,
+                    )
 
         with mode(model, training=False), torch.no_grad():
             entries = collected(self._metric, pairs())
@@ -314,7 +320,7 @@ class Task:
     def called(self, model: nn.Module, inputs: Any) -> Any:
         """What a model, itself and not its core, makes of the inputs of a batch."""
         model = _itself(model)
-        return model(*inputs) if isinstance(inputs, (tuple, list)) and self.loss != "model" else model(inputs)
+        return model(inputs) if self.loss == "model" else called(model, inputs)
 
     def batch_loss(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
         """The mean loss of a batch, with gradients, for loops of one's own."""
@@ -323,7 +329,7 @@ class Task:
             return own_losses(
                 model(*inputs, targets) if isinstance(inputs, tuple) else model(inputs, targets), targets
             )
-        return self.per_sample_loss(self.called(model, inputs), targets).mean()
+        return as_tensor(self.per_sample_loss(self.called(model, inputs), targets)).mean()
 
     def fit(
         self,
@@ -385,7 +391,7 @@ class Task:
         for number, (inputs, _) in enumerate(some.batches("train", 256, model)):
             if number >= RECALIBRATION:
                 return
-            self.called(model, inputs)
+            seen(partial(self.called, model, inputs))
 
 
 def _at_once(part: Split | Batches) -> int:

@@ -18,6 +18,7 @@ from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.paint.model_copy import named_tensors
 from prunus.storage.checkpoint import write_tree
 from prunus.training.best import Best
+from prunus.training.calls import one_value, samples_in, samples_of
 from prunus.training.config import TrainConfig, batch_of, rate_factor, size_factor
 from prunus.training.distributed import Ranks
 from prunus.training.ema import Average
@@ -239,31 +240,26 @@ class Course:
         size = size_factor(config, progress.epoch)
         inputs, targets = self.supply(part, progress.generator, share, size, progress.epoch)
         ranks.seed_step(config.seed, progress.epoch * self.most_steps + progress.step, self.device)
-        try:
-            with self._precision():
-                outputs = self.objective.outputs(self.exchange.forward, inputs)
-        except RuntimeError as error:
-            if size == 1:
-                raise
-            name = type(self.model).__name__
-            raise ConfigError(
-                f"{name} cannot take images with {size:g} of their sides: leave first_size at 1"
-                f" ({clause(error)})."
-            ) from error
-        right = self.objective.right(outputs, targets)
+        outputs = self._outputs(inputs, size)
+        right, samples = self.objective.right(outputs, targets), samples_of(inputs, targets)
         loss = self._loss(outputs, targets, right, part, weight)
         mine = torch.tensor(
-            [len(targets), len(targets) * loss.item(), 0.0 if right is None else right.sum().item()],
+            [samples, samples * loss.item(), 0.0 if right is None else right.sum().item()],
             dtype=torch.float64,
         )
         total, value, correct = ranks.total(mine.to(self.device)).tolist()
         if not ranks.alone:
-            loss = loss * (len(targets) * ranks.count / total)
+            loss = loss * (samples * ranks.count / total)
         if not math.isfinite(value):
             raise ConfigError(
                 f"The loss became {value / total} in epoch {progress.epoch + 1}, step {progress.step + 1} of"
                 f" {steps}: lower the learning rate ({config.lr:g}) or add warm-up steps"
                 f" ({config.warmup_steps})."
+            )
+        if not loss.requires_grad:
+            raise ConfigError(
+                f"No parameter of {type(self.model).__name__} has a gradient of this loss: it must be"
+                " computed from the outputs, by operations that autograd follows."
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -276,6 +272,28 @@ class Course:
         if self.pruning is not None:
             self.pruning.after_step(self.model)
         progress.add(round(total), value, None if right is None else round(correct))
+
+    def _outputs(self, inputs: Any, size: float) -> Any:
+        """What the model makes of a batch, whose images have so much of their sides."""
+        name = type(self.model).__name__
+        try:
+            with self._precision():
+                return self.objective.outputs(self.exchange.forward, inputs)
+        except RuntimeError as error:
+            if size == 1:
+                raise
+            raise ConfigError(
+                f"{name} cannot take images with {size:g} of their sides: leave first_size at 1"
+                f" ({clause(error)})."
+            ) from error
+        except ValueError as error:
+            if not one_value(error):
+                raise
+            raise ConfigError(
+                f"A batch of {samples_in(inputs)} sample gives a batch norm of {name} one value per channel,"
+                " which has no variance to train with: make batches of at least two, and leave out a last one"
+                " that is shorter (drop_last=True of a DataLoader)."
+            ) from error
 
     def _precision(self) -> torch.autocast:
         """Autocast, where the settings want it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
+from prunus.training.calls import called
 from prunus.training.feeding import Normalise, batches
 
 
@@ -102,9 +104,9 @@ def highest_label(split: Split) -> int:
     return int(split.labels.max())
 
 
-def logits_of(model: nn.Module, images: Tensor, highest: int) -> Tensor:
+def logits_of(model: nn.Module, inputs: Any, highest: int) -> Tensor:
     """The model's logits (batch, classes), checked to have a column for the class `highest`."""
-    logits = model(images)
+    logits = called(model, inputs)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise ConfigError(

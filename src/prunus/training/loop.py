@@ -55,7 +55,7 @@ def train(
             anything that fits them.
         data: samples to train on, which go to the model's device as a whole, as uint8. Or batches (inputs,
             targets) of any kind, such as a `DataLoader`, in an object with `len()`; inputs in a tuple or list
-            are the model's arguments. Of these every pass is taken as it comes, without `batch_size`,
+            are the model's arguments, those in a dictionary its arguments by name. Of these every pass is taken as it comes, without `batch_size`,
             `augment` and `normalise`; a checkpoint is written between the epochs only, and holds torch's
             random state, from which a `DataLoader` without a generator of its own shuffles; of several
             processes each brings its own batches, equally many.

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.errors import ConfigError
+from prunus._foundation.wording import given
+from prunus.errors import ConfigError, clause
+from prunus.training.calls import called
 from prunus.training.evaluation import logits_of
 
 Loss = Callable[[Any, Any], Tensor]
@@ -18,7 +20,19 @@ Loss = Callable[[Any, Any], Tensor]
 
 def with_penalty(loss: Loss, penalty: Callable[[], Tensor]) -> Loss:
     """The mean of a loss, and something besides that does not look at outputs."""
-    return lambda outputs, targets: loss(outputs, targets).mean() + penalty()
+    return lambda outputs, targets: as_tensor(loss(outputs, targets)).mean() + penalty()
+
+
+def cross_entropy(outputs: Tensor, targets: Any, smoothing: float, reduction: str) -> Tensor:
+    """That of torch, of classes; raises ConfigError where it cannot be computed."""
+    try:
+        return F.cross_entropy(outputs, targets, label_smoothing=smoothing, reduction=reduction)
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"Cross-entropy is of logits (batch, classes), here {given(outputs)}, and class indices (batch,)"
+            f" below the number of classes, not of {given(targets)} ({clause(error)}): give the task a loss"
+            " of its own, or other targets."
+        ) from error
 
 
 class Objective:
@@ -46,13 +60,13 @@ class Objective:
         """What the model returns, in full precision."""
         if self._loss is None:
             return _wide(logits_of(model, inputs, self._highest))
-        return _wide(model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs))
+        return _wide(called(model, inputs))
 
     def losses(self, outputs: Any, targets: Any) -> Tensor:
         """The losses of the samples, shape (batch,); raises ConfigError if the loss gives only their mean."""
         if self._loss is None:
-            return F.cross_entropy(outputs, targets, label_smoothing=self._smoothing, reduction="none")
-        losses = self._loss(outputs, targets)
+            return cross_entropy(outputs, targets, self._smoothing, "none")
+        losses = as_tensor(self._loss(outputs, targets))
         if losses.shape != (len(targets),):
             raise ConfigError(
                 f"A curriculum needs the loss of every sample, shape ({len(targets)},); this one gives"
@@ -63,8 +77,8 @@ class Objective:
     def mean(self, outputs: Any, targets: Any) -> Tensor:
         """The mean loss of the samples."""
         if self._loss is None:
-            return F.cross_entropy(outputs, targets, label_smoothing=self._smoothing)
-        return self._loss(outputs, targets).mean()
+            return cross_entropy(outputs, targets, self._smoothing, "mean")
+        return as_tensor(self._loss(outputs, targets)).mean()
 
     @staticmethod
     def right(outputs: Any, targets: Any) -> Tensor | None:
@@ -77,6 +91,16 @@ class Objective:
         ):
             return None
         return outputs.detach().argmax(1) == targets
+
+
+def as_tensor(loss: Any) -> Tensor:
+    """What a loss gave."""
+    if isinstance(loss, Tensor):
+        return loss
+    raise ConfigError(
+        "A loss must give a tensor, the losses of the samples (batch,) or their mean, by which a network can"
+        f" learn; not {given(loss)}."
+    )
 
 
 def _wide(outputs: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 import torch
@@ -54,7 +54,7 @@ def recalibrate(
     fed = _batches(split.to(device), normalise, batch_size, generator=generator, dtype=dtype)
     with mode(model, training=False), _estimating(norms), torch.no_grad():
         for images, _ in islice(fed, batches):
-            model(images)
+            seen(lambda images=images: model(images))
 
 
 @door(ConfigError)
@@ -92,6 +92,24 @@ def recalibrate_on(
     return _if_better(model, estimate, judge) if norms else True
 
 
+def seen(run: Callable[[], object]) -> None:
+    """Run on one batch. Where that ends at a norm which it gives one value per channel, as a single sample
+    does behind a pooling over all positions, the norms from there on have seen one batch less.
+    """
+    with suppress(_OneValueError):
+        run()
+
+
+class _OneValueError(Exception):
+    """A norm is about to estimate the variance of one value."""
+
+
+def _refuse_one_value(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Before torch does, which has counted the batch by then."""
+    if inputs[0].numel() == inputs[0].shape[1]:
+        raise _OneValueError
+
+
 def _if_better(
     model: nn.Module, estimate: Callable[[], None], judge: Callable[[nn.Module], float] | None
 ) -> bool:
@@ -123,9 +141,10 @@ _batches = batches  # `recalibrate` has a parameter of that name
 @contextmanager
 def _estimating(norms: list[_BatchNorm]) -> Iterator[None]:
     """Batch norms that start anew and average cumulatively (momentum None); modes are the caller's to
-    restore.
+    restore. Those that see nothing keep what they had.
     """
     momenta = [norm.momentum for norm in norms]
+    hooks = [norm.register_forward_pre_hook(_refuse_one_value) for norm in norms]
     saved = [{name: buffer.clone() for name, buffer in norm.named_buffers(recurse=False)} for norm in norms]
     try:
         for norm in norms:
@@ -133,9 +152,12 @@ def _estimating(norms: list[_BatchNorm]) -> Iterator[None]:
             norm.momentum = None
             norm.training = True
         yield
+        unseen = [number for number, norm in enumerate(norms) if not norm.num_batches_tracked]
+        _restore([norms[number] for number in unseen], [saved[number] for number in unseen])
     except BaseException:
         _restore(norms, saved)
         raise
     finally:
-        for norm, momentum in zip(norms, momenta):
+        for norm, momentum, hook in zip(norms, momenta, hooks):
             norm.momentum = momentum
+            hook.remove()

@@ -19,8 +19,8 @@ class Stream:
     """Batches in their own order: what the loop counts as samples to draw are the batches themselves.
 
     Args:
-        batches: of (inputs, targets), as many in every pass as `len` says. Inputs are a tensor, or a tuple or
-            list of what the model is called with.
+        batches: of (inputs, targets), as many in every pass as `len` says. Inputs are a tensor, a tuple or
+            list of what the model is called with, or a dictionary of that by name.
         device: where they are brought to.
         channels_last: bring images there in the channels-last memory format.
 

@@ -1,0 +1,171 @@
+"""Batches that are no pair of images and labels: several inputs, inputs by name, one sample, targets of all
+kinds; each gives a result or a sentence.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import prunus
+from prunus.data.sets import Split
+from prunus.errors import ConfigError
+from prunus.tasks import Task
+from prunus.training import TrainConfig, recalibrate
+
+torch.manual_seed(0)
+IMAGES, LABELS = torch.randn(17, 3, 8, 8), torch.randint(0, 3, (17,))
+CONFIG = TrainConfig(epochs=1, lr=1e-3, optimizer="adam")
+
+
+class Two(nn.Module):
+    """Two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 1), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        found = self.first(x).relu().mean((2, 3)), self.second(y).relu().mean((2, 3))
+        return self.last(torch.cat(found, 1))
+
+
+def pooled() -> nn.Sequential:
+    """With a norm behind a pooling over all positions."""
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.BatchNorm2d(8),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    )
+
+
+def parts(size: int, values: Any = LABELS) -> list[Any]:
+    return [(IMAGES[i : i + size], values[i : i + size]) for i in range(0, len(IMAGES), size)]
+
+
+@pytest.mark.parametrize("kind", ["tuple", "list", "names"])
+def test_several_inputs_need_no_loss_of_their_own(kind: str) -> None:
+    kinds = {"tuple": tuple, "list": list, "names": lambda pair: dict(zip("xy", pair))}
+    batches = [(kinds[kind]((images, -images)), labels) for images, labels in parts(8)]
+    task, model = Task(batches, batches, batches), Two()
+    history = task.fit(model, CONFIG)
+    own = [F.cross_entropy(model(x, -x), labels, reduction="none") for x, labels in parts(8)]
+    assert task.figures(model)[1] == pytest.approx(float(torch.cat(own).detach().mean()), abs=1e-6)
+    assert history.epochs[0].samples == 17
+    out = prunus.shrink(model, task, macs=0.5, config=CONFIG)
+    assert out.plan.after.macs <= 0.5 * out.plan.before.macs and out.tuning is not None
+
+
+@pytest.mark.parametrize("sizes", [[8, 8, 1], [1, 8, 8]])
+def test_one_sample_behind_a_pooling_leaves_statistics_to_the_other_batches(sizes: list[int]) -> None:
+    pieces = list(zip(IMAGES.split(sizes), LABELS.split(sizes)))
+    model = pooled().eval()
+    assert Task(pieces).recalibrate(model)
+    twin = copy.deepcopy(model).train()
+    means = torch.stack([twin[:4](x).mean((0, 2, 3)) for x, _ in pieces if len(x) > 1]).mean(0)
+    torch.testing.assert_close(model[4].running_mean, means)
+    first = torch.stack([model[0](x).mean((0, 2, 3)) for x, _ in pieces]).mean(0)
+    torch.testing.assert_close(model[1].running_mean, first)
+    assert model[1].num_batches_tracked == 3 and model[4].num_batches_tracked == 2
+
+
+def test_norms_that_see_nothing_keep_what_they_had() -> None:
+    model = pooled()
+    model.add_module("unused", nn.ModuleList([nn.BatchNorm2d(4)]))
+    model.forward = lambda x: model[6](model[:6](x))  # type: ignore[method-assign]
+    for norm in (model[4], model.unused[0]):  # type: ignore[union-attr,index]
+        norm.running_mean.fill_(3.0)
+    assert Task(parts(1)).recalibrate(model.eval())
+    assert (model[4].running_mean == 3).all() and (model.unused[0].running_mean == 3).all()  # type: ignore[union-attr,index]
+    assert model[1].num_batches_tracked == 17
+
+
+def test_a_split_of_one_sample() -> None:
+    split = Split((IMAGES[:1].abs() * 50).clamp(0, 255).to(torch.uint8), LABELS[:1])
+    model = pooled().eval()
+    model[4].running_mean.fill_(3.0)
+    recalibrate(model, split, ((0.5,) * 3, (0.5,) * 3))
+    assert model[1].num_batches_tracked == 1 and (model[4].running_mean == 3).all()
+
+
+def test_training_on_one_sample_behind_a_pooling_says_what_to_do() -> None:
+    with pytest.raises(ConfigError, match=r"A batch of 1 sample .*drop_last=True"):
+        Task(parts(8)).fit(pooled(), CONFIG)
+
+
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        (LABELS.float(), "class indices"),
+        (LABELS + 2, "below the number of classes"),
+        (LABELS.tolist(), "class indices"),
+    ],
+    ids=["floats", "beyond", "list"],
+)
+def test_targets_that_are_no_classes_are_told(values: Any, words: str) -> None:
+    task = Task(parts(8, values), parts(8, values), parts(8, values))
+    with pytest.raises(ConfigError, match=words):
+        task.fit(
+            pooled()[:1].append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()).append(nn.Linear(8, 3)), CONFIG
+        )
+    with pytest.raises(ConfigError, match="class indices"):
+        task.figures(pooled().eval())
+
+
+def test_targets_may_be_anything_that_the_loss_takes() -> None:
+    def mean(outputs: Tensor, targets: Any) -> Tensor:
+        return outputs.square().mean()
+
+    def named(outputs: Tensor, targets: Any) -> Tensor:
+        return F.cross_entropy(outputs, targets["y"])
+
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    history = Task([(x, None) for x, _ in parts(8)], loss=mean).fit(network, CONFIG)
+    assert history.epochs[0].samples == 17
+    batches = [(x, {"y": y, "weight": 1.0}) for x, y in parts(16)]  # of 16 samples, and of one
+    still = TrainConfig(epochs=1, lr=1e-12)
+    own = [F.cross_entropy(network(x), y, reduction="none") for x, y in parts(16)]
+    found = Task(batches, loss=named).fit(network, still).epochs[0]
+    assert (
+        found.loss == pytest.approx(float(torch.cat(own).detach().mean()), abs=1e-5) and found.samples == 17
+    )
+
+
+@pytest.mark.parametrize(
+    "loss, words",
+    [
+        (lambda outputs, targets: 1.0, "must give a tensor"),
+        (lambda outputs, targets: outputs.detach().mean(), "has a gradient of this loss"),
+    ],
+    ids=["number", "detached"],
+)
+def test_losses_that_teach_nothing_are_told(loss: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Task(parts(8), loss=loss).fit(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), CONFIG)
+
+
+def test_a_metric_gives_one_number_per_sample() -> None:
+    network = nn.Conv2d(3, 3, 1)
+    masks = torch.randint(0, 3, (17, 8, 8))
+
+    def pixels(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(1) == targets).float()
+
+    for metric, count in (
+        (lambda o, t: pixels(o, t).flatten(), 512),
+        (lambda o, t: pixels(o, t).mean()[None], 1),
+    ):
+        with pytest.raises(ConfigError, match=rf"gave {count} numbers for 8 samples"):
+            Task(parts(8), test=parts(8, masks), metric=metric).points(network, "test")
+    task = Task(parts(8), test=parts(8, masks), metric=lambda o, t: pixels(o, t).flatten(1).mean(1))
+    assert task.points(network, "test").shape == (17,)
