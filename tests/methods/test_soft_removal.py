@@ -322,6 +322,35 @@ def test_an_optimiser_that_cannot_follow_keeps_the_masks() -> None:
     assert int((norms == 0).sum()) == pruning.gone.removed
 
 
+class Attending(nn.Module):
+    """Attention, which divides by the root of its heads' width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.attention = nn.Conv2d(1, 16, 3), nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.first(x).flatten(2).transpose(1, 2)
+        found: Tensor = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        return self.head(found.mean(1))
+
+
+def hooked() -> nn.Module:
+    model = Normed()
+    next(model.parameters()).register_hook(lambda gradient: 0.5 * gradient)
+    return model
+
+
+@pytest.mark.parametrize("build", [Attending, hooked])
+def test_a_network_that_would_train_otherwise_keeps_its_masks(build: Callable[[], nn.Module]) -> None:
+    """Weights that are multiplied to make up for a narrower head, and hooks on gradients."""
+    seen: list[int] = []
+    small = trained(build, CONFIG, seen)
+    assert len(set(seen)) == 1 and "masked until the training ended" in " ".join(small[1].notes)
+    assert_alike(small, trained(build, CONFIG, pruning={"remove": False}), bits=True)
+
+
 def test_a_training_that_fails_leaves_what_was_learned_with_the_given_network() -> None:
     model, pruning, steps = built(Normed), SoftPruning(IMAGE, 0.4), list[int]()
     optimizer = new_optimizer(model, CONFIG)

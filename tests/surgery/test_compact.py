@@ -82,6 +82,14 @@ def test_a_lazy_module_must_be_run_first() -> None:
 # -- what is kept --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("hook", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_hooks_on_gradients_of_parameters_are_told_of(hook: str) -> None:
+    model = chain()
+    getattr(model[0].weight, hook)(lambda _: None)
+    with pytest.warns(UserWarning, match=r"Hooks on the gradient of 0\.weight are not carried over"):
+        prunus.compact(model, random_plan(prunus.trace(model, IMAGE)))
+
+
 def test_class_mode_hooks_gradients_and_attributes_are_kept() -> None:
     model = chain()
     model.train()

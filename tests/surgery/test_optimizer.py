@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from prunus.errors import CompactError
 from prunus.plans.slices import Slices
 from prunus.surgery.optimizer import transfer
+from prunus.surgery.rescaling import Rescale
 
 SLICES: Slices = {
     "0.weight": {0: np.array([0, 2])},
@@ -49,3 +51,38 @@ def test_a_stranger_is_refused_and_nothing_changes() -> None:
     with pytest.raises(CompactError, match="is not one of Sequential's"):
         transfer(optimizer, model, network(2), SLICES)
     assert all(a is b for a, b in zip(optimizer.param_groups[0]["params"], before, strict=True))
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_bias_that_folding_made_is_trained_where_its_weight_is(trained: bool) -> None:
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 2))
+    small = network(2)
+    held = [model[1].weight, *([model[0].weight] if trained else [])]
+    optimizer = torch.optim.SGD([{"params": [one]} for one in held], lr=0.1)
+    transfer(optimizer, model, small, SLICES)
+    groups = [[id(one) for one in group["params"]] for group in optimizer.param_groups]
+    layer = [[id(small[0].weight), id(small[0].bias)]] if trained else []
+    assert groups == [[id(small[1].weight)], *layer]
+
+
+def test_state_of_rescaled_rows_is_that_of_their_gradients() -> None:
+    """Weights times f have gradients divided by f, and squares of these by f squared."""
+    rescales = (Rescale(("0.weight", "0.bias"), (1, 2), 0.5),)
+    for kind, powers in (
+        (torch.optim.Adam, {"exp_avg": 1, "exp_avg_sq": 2, "step": 0}),
+        (partial(torch.optim.SGD, momentum=0.9), {"momentum_buffer": 1}),
+    ):
+        model, small = network(3), network(2)
+        optimizer = kind(model.parameters(), lr=0.1)
+        model(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+        before = {name: dict(optimizer.state[p]) for name, p in model.named_parameters()}
+        transfer(optimizer, model, small, SLICES, rescales)
+        for name in ("weight", "bias"):
+            for key, power in powers.items():
+                found = optimizer.state[getattr(small[0], name)][key]
+                wanted = before[f"0.{name}"][key]
+                if wanted.dim():
+                    factor = torch.tensor([1.0, 2.0**power])  # slots 0 and 2 are left
+                    wanted = wanted[[0, 2]] * factor.view(-1, *[1] * (wanted.dim() - 1))
+                torch.testing.assert_close(found, wanted)

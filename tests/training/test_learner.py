@@ -134,4 +134,9 @@ def test_a_network_that_was_not_cut_out_of_the_given_one_is_named() -> None:
     given = network(3)
     assert smaller(given).unlike(given) == ""
     assert Smaller(network(1), SLICES).unlike(given) == "0.weight"
-    assert Smaller(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), SLICES).unlike(given) == "1.weight"
+    other = nn.Sequential(smaller(given).model[0], nn.BatchNorm1d(2))  # type: ignore[index]
+    assert Smaller(other, SLICES).unlike(given) == "1.weight"
+    scaled = smaller(given)
+    with torch.no_grad():
+        scaled.model[0].bias.mul_(2)  # type: ignore[index,union-attr,operator]
+    assert scaled.unlike(given) == "0.bias"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prunus.errors import CompactError
 from prunus.paint.folding import Fold, folded_shift, folds
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.model_copy import named_tensors
+from prunus.paint.model_copy import listened, named_tensors
 from prunus.plans.mask import Zeros, lost_slots
 from prunus.plans.plan import Plan
 from prunus.plans.slices import Slices, slices_of
@@ -35,6 +35,9 @@ def without(model: nn.Module, graph: ChannelGraph, plan: Plan) -> tuple[Smaller,
     Raises CompactError where training on with it would not be training on with the model, and whatever
     compaction raises.
     """
+    heard = listened(model)
+    if heard:
+        raise CompactError(f"the gradient of its {heard[0]} has a hook of its own")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what stays is said when the training is done
         small = compact(model, plan.attach(graph), prefer="eager" if is_core(model) else "auto")
@@ -48,7 +51,7 @@ def without(model: nn.Module, graph: ChannelGraph, plan: Plan) -> tuple[Smaller,
     found = Smaller(small, slices, frozenset(own | {remap.name for remap in origin.surgery.remaps}))
     unlike = found.unlike(model)
     if unlike:
-        raise CompactError(f"its {unlike} is not cut out of the network's own")
+        raise CompactError(f"its {unlike} is not what is left of the network's own")
     return found, zeros_in(small, graph, plan.removed_in(graph) & ~gone, slices)
 
 

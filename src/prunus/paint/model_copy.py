@@ -72,6 +72,15 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
         ) from error
 
 
+def listened(model: nn.Module) -> list[str]:
+    """Names of the parameters whose gradients have hooks of their own, which torch's copies do not have."""
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks
+    ]
+
+
 def _copied(model: nn.Module, replace: Mapping[int, Tensor], containers: Sequence[Any]) -> nn.Module:
     """A copy; what was computed in `containers` is detached before anything else is copied."""
     memo: dict[int, Any] = dict(replace)

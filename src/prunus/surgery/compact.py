@@ -19,7 +19,7 @@ from prunus._foundation.collector import collector_paused
 from prunus.errors import CompactError
 from prunus.paint.folding import Fold, folded_shift, folds
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.model_copy import named_tensors, unwrap
+from prunus.paint.model_copy import listened, named_tensors, unwrap
 from prunus.paint.records import Record
 from prunus.paint.statistics import narrowed, widths_of
 from prunus.plans.mask import mask
@@ -62,14 +62,17 @@ def compact(
     First choice is the same class with sliced parameters, proven by a rehearsal on meta tensors; where its
     forward hard-codes sizes that no integer attribute explains, the traced graph is returned as a trainable
     module with the same parameter names (`prefer="auto"`), or the channels that force it stay
-    (`prefer="eager"`). dtype, device, mode, hooks and `requires_grad` are kept. The result carries its
-    `Origin` as `result.prunus`; a model that is pruned again has one plan of all its steps there.
+    (`prefer="eager"`). dtype, device, mode, hooks of modules and `requires_grad` are kept; hooks on gradients
+    of parameters are not, which a warning says. The result carries its `Origin` as `result.prunus`; a model
+    that is pruned again has one plan of all its steps there.
 
     Args:
         model: the model that the plan was made for.
         plan: what to remove.
         optimizer: an optimiser over the model's parameters; it is moved to the compact model, momentum and
-            other per-slot state sliced along.
+            other per-slot state sliced along. Where attention divides by the root of a width that has become
+            another, weights of its queries or keys are multiplied in its place: outputs are the same, and
+            what these weights learn in a step is another multiple.
         prefer: "auto" or "eager".
         norms: "original": norms across channels that go keep their width, which is exact; "plain": they are
             those of the channels that are left, as torch computes them, which is quicker and not exact.
@@ -98,8 +101,14 @@ def compact(
             "The model was compiled in place; the compact one is not, so call its compile() too.",
             stacklevel=3,
         )
+    if heard := listened(model):
+        warnings.warn(
+            f"Hooks on the gradient of {heard[0]}{f' and {len(heard) - 1} more' if heard[1:] else ''} are not"
+            " carried over, as they may know its old shape: register them again on the compact model.",
+            stacklevel=3,
+        )
     if optimizer is not None:
-        transfer(optimizer, model, built.model, built.surgery.slices)
+        transfer(optimizer, model, built.model, built.surgery.slices, built.surgery.rescales)
     return built.model
 
 

@@ -4,17 +4,33 @@ sliced.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from prunus.errors import CompactError
 from prunus.plans.slices import Slices, cut
+from prunus.surgery.rescaling import Rescale
+
+# powers of a gradient in the state of torch's optimisers
+_POWERS = {
+    **dict.fromkeys(("momentum_buffer", "exp_avg", "exp_inf", "grad_avg", "prev"), 1),
+    **dict.fromkeys(("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum"), 2),
+}
 
 
-def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Module, slices: Slices) -> None:
-    """Point an optimiser at the compact model's parameters and slice momentum and the like.
+def transfer(
+    optimizer: torch.optim.Optimizer,
+    model: nn.Module,
+    small: nn.Module,
+    slices: Slices,
+    rescales: Sequence[Rescale] = (),
+) -> None:
+    """Point an optimiser at the compact model's parameters and slice momentum and the like. What is kept of
+    the gradients of rows that were multiplied by a factor is divided by it, as their gradients are.
 
     Raises CompactError, with the optimiser unchanged, if it holds a parameter that is not the model's.
     """
@@ -37,15 +53,32 @@ def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Modul
                 state[new[name]] = {
                     k: _sliced(v, parameter, name, slices) for k, v in optimizer.state[parameter].items()
                 }
+                _rescale(state[new[name]], parameter, name, slices, rescales)
         groups.append(moved)
     held = {id(p) for moved in groups for p in moved}
     for name, parameter in new.items():
         if name not in names.values() and id(parameter) not in held:
-            _beside_its_weight(groups, new, name).append(parameter)  # a bias that folding made
+            for group in _beside_its_weight(groups, new, name):  # a bias that folding made
+                group.append(parameter)
     for group, moved in zip(optimizer.param_groups, groups):
         group["params"] = moved
     optimizer.state.clear()
     optimizer.state.update(state)
+
+
+def _rescale(
+    state: dict[str, Any], parameter: Tensor, name: str, slices: Slices, rescales: Sequence[Rescale]
+) -> None:
+    """The state of rows that another factor multiplies now, in place."""
+    for change in rescales:
+        if name not in change.parameters:
+            continue
+        kept = slices.get(name, {}).get(0, np.arange(len(parameter)))
+        rows = torch.from_numpy(np.flatnonzero(np.isin(kept, change.rows)))
+        for key, power in _POWERS.items():
+            value = state.get(key)
+            if isinstance(value, Tensor) and value.dim() == parameter.dim():
+                value[rows.to(value.device)] /= change.factor**power
 
 
 def _refuse_own_lists(optimizer: torch.optim.Optimizer) -> None:
@@ -83,10 +116,10 @@ def _names_parameters(value: Any, held: set[int]) -> bool:
 
 def _beside_its_weight(
     groups: list[list[nn.Parameter]], new: dict[str, nn.Parameter], name: str
-) -> list[nn.Parameter]:
-    """The parameter group that trains the weight of the same layer, else the first."""
+) -> list[list[nn.Parameter]]:
+    """The parameter group that trains the weight of the same layer; none where none does."""
     weight = new.get(f"{name.rpartition('.')[0]}.weight")
-    return next((moved for moved in groups if any(p is weight for p in moved)), groups[0])
+    return [moved for moved in groups if any(p is weight for p in moved)][:1]
 
 
 def _sliced(value: Any, parameter: Tensor, name: str, slices: Slices) -> Any:

@@ -41,15 +41,14 @@ class Smaller:
     remade: frozenset[str] = field(default_factory=frozenset)
 
     def unlike(self, given: nn.Module) -> str:
-        """The first tensor that was not cut out of the given network's; "" where all were."""
+        """The first tensor that is not what the slices leave of the given network's, number by number; ""
+        where all are.
+        """
         wide = named_tensors(given)
         for name, tensor in named_tensors(self.model).items():
             if name in self.remade:
                 continue
-            axes = self.slices.get(name, {})
-            if name not in wide or tensor.shape != tuple(
-                len(axes[dim]) if dim in axes else length for dim, length in enumerate(wide[name].shape)
-            ):
+            if name not in wide or not torch.equal(tensor, cut(wide[name], self.slices.get(name, {}))):
                 return name
         return ""
 
