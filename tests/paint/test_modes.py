@@ -96,7 +96,14 @@ class Told(Plain):
 
 
 def thinned(x: Tensor, training: bool) -> Tensor:
-    return F.alpha_dropout(x, p=0.2, training=training)
+    return F.dropout1d(x, p=0.2, training=training)
+
+
+class Noisy(Plain):
+    """Drops to a number that is not zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.alpha_dropout(super().forward(x), 0.1, self.training)
 
 
 class ToldElsewhere(Plain):
@@ -161,6 +168,7 @@ def other_forward() -> nn.Module:
         Told,
         NeverAsked,
         lambda: nn.Sequential(Plain(), nn.LSTM(3, 4)),
+        lambda: nn.AlphaDropout(0.0),
     ],
 )
 def test_what_is_the_same_in_both_modes(make: Any) -> None:
@@ -178,6 +186,9 @@ OTHERS = [
     AskedByName,
     AskedThroughOther,
     lambda: DropChannels(0.1),
+    Noisy,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
 ]
 
 

@@ -6,6 +6,7 @@ import itertools
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ def run(
             _own_forwards(painter, twin.modules),
             painter,
             watch or KnownLists(),
-            NoDropout() if twin.training else nullcontext(),
+            NoDropout(partial(_told_of_noise, painter)) if twin.training else nullcontext(),
         ):
             return twin.model(*args, **kwargs)
     except TraceError:
@@ -58,6 +59,17 @@ def run(
         raise TraceError(
             f"The forward of {name} fails at {place} ({type(error).__name__}: {first_line(error)}); {hint}."
         ) from error
+
+
+def _told_of_noise(painter: Painter, tensor: Tensor) -> None:
+    """Removed channels of the masked model are zero in front of an alpha dropout, and not behind it."""
+    for stripe in painter.paint_of(tensor):
+        painter.inexact(
+            stripe.labels,
+            "in training, alpha dropout sets what it drops to a number that is not zero, so that removed"
+            " channels make noise in the masked model and none in the compact one",
+            "alpha_dropout",
+        )
 
 
 def _deepest_user_line(error: Exception) -> str:

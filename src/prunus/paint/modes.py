@@ -24,9 +24,7 @@ from prunus._foundation.seeds import seeded
 _TELLS = frozenset({"training", "is_grad_enabled", "is_inference_mode_enabled", "requires_grad"})
 _NOISE = ("drop_prob", "drop_rate", "p")  # of layers that leave out whole branches
 # read alike, as in modules
-_DROPOUTS = frozenset(
-    {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
-)
+_DROPOUTS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d"})
 _OF_GRADIENTS = frozenset(
     "apply autograd Function backward grad register_hook register_post_accumulate_grad_hook".split()
 )
@@ -57,6 +55,8 @@ def _alike(module: nn.Module, names: frozenset[str]) -> bool:
     own, kind = vars(module), type(module)
     if "forward" in own or any(map(own.get, _HOOKS)):
         return False
+    if isinstance(module, (nn.AlphaDropout, nn.FeatureAlphaDropout)):
+        return module.p == 0
     if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
         return kind.train is nn.Module.train
     if _is_torchs(kind.__module__):
