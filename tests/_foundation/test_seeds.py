@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import numpy as np
+import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
-from prunus._foundation.seeds import seeded
+from prunus._foundation.seeds import drawn_alike, seeded
 
 
 def drawn() -> tuple[float, float, float]:
@@ -36,3 +39,38 @@ def test_what_is_drawn_inside_changes_nothing_outside() -> None:
     with seeded():
         drawn()
     assert drawn() == wanted
+
+
+class Drawing:
+    """Draws from everybody's generators."""
+
+    def __iter__(self) -> Iterator[tuple[float, float, float]]:
+        return (drawn() for _ in range(3))
+
+
+def test_passes_draw_alike_and_nobody_else_notices() -> None:
+    inside = []
+    for seed in (4, 5):
+        outside = []
+        for passes in (drawn_alike(Drawing()), iter(())):
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            torch.manual_seed(seed)
+            outside.append([(drawn(), next(passes, None)) for _ in range(4)])
+        assert [one for one, _ in outside[0]] == [one for one, _ in outside[1]]
+        inside.append([one for _, one in outside[0]])
+    assert inside[0] == inside[1] and inside[0][3] is None and len(set(inside[0])) == 4
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_loaders_that_shuffle_give_the_same_order(own: bool) -> None:
+    generator = torch.Generator().manual_seed(5) if own else None
+    loader = DataLoader(TensorDataset(torch.arange(20)), batch_size=3, shuffle=True, generator=generator)
+    passes = [torch.cat([batch[0] for batch in drawn_alike(loader)]).tolist() for _ in range(2)]
+    assert passes[0] == passes[1] != list(range(20)) and sorted(passes[0]) == list(range(20))
+    broken_off = drawn_alike(loader)
+    next(broken_off)
+    broken_off.close()  # type: ignore[attr-defined]
+    assert torch.cat([batch[0] for batch in drawn_alike(loader)]).tolist() == passes[0]
+    others = [torch.cat([batch[0] for batch in loader]).tolist() for _ in range(2)]
+    assert others[0] != others[1], "everybody else's passes are drawn anew"

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import prunus
 from prunus.data.sets import Split
@@ -169,3 +170,16 @@ def test_a_metric_gives_one_number_per_sample() -> None:
             Task(parts(8), test=parts(8, masks), metric=metric).points(network, "test")
     task = Task(parts(8), test=parts(8, masks), metric=lambda o, t: pixels(o, t).flatten(1).mean(1))
     assert task.points(network, "test").shape == (17,)
+
+
+def test_a_network_is_as_good_as_itself_where_validation_is_shuffled() -> None:
+    """Samples are compared in pairs, so they come in the same order every time."""
+    torch.manual_seed(0)
+    images, network = torch.randn(200, 3, 8, 8), nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).eval()
+    labels = network(images).argmax(1)
+    labels[::2] = (labels[::2] + 1) % 3
+    loader = DataLoader(TensorDataset(images, labels), batch_size=50, shuffle=True)
+    task = Task(loader, loader)
+    points = [task.points(network) for _ in range(2)]
+    assert torch.equal(points[0], points[1]) and points[0].mean() == 50
+    assert not torch.equal(points[0], task.points(network, "train"))

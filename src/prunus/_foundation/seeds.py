@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -29,3 +32,62 @@ def seeded(seed: int = 0) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+
+
+def drawn_alike(things: Iterable[T]) -> Iterator[T]:
+    """What an iterable gives, the same in every pass even where it draws, as a `DataLoader` that shuffles
+    does: it has random numbers of its own from torch (on the processor), NumPy and Python, and those of
+    everybody else are as if it drew none. A generator that hangs on it is put back to where it was.
+    """
+    own = _generators(things)
+    before = [generator.get_state() for generator in own]
+    state = _first()
+    try:
+        with _swapped(state):
+            running = iter(things)
+        while True:
+            with _swapped(state):
+                try:
+                    found = next(running)
+                except StopIteration:
+                    return
+            yield found
+    finally:
+        for generator, kept in zip(own, before):
+            generator.set_state(kept)
+
+
+def _generators(things: Any) -> list[torch.Generator]:
+    """Those of a `DataLoader`, and of what draws for it."""
+    sampler = getattr(things, "sampler", None)
+    holders = (things, sampler, getattr(things, "batch_sampler", None), getattr(sampler, "sampler", None))
+    found = {id(one): one for one in (getattr(holder, "generator", None) for holder in holders)}
+    return [one for one in found.values() if isinstance(one, torch.Generator)]
+
+
+def _first() -> list[Any]:
+    """The states of the generators that everybody draws from, newly seeded."""
+    with seeded():
+        return _states()
+
+
+def _states() -> list[Any]:
+    return [torch.get_rng_state(), random.getstate(), np.random.get_state()]  # noqa: NPY002
+
+
+def _go_to(states: list[Any]) -> None:
+    torch.set_rng_state(states[0])
+    random.setstate(states[1])
+    np.random.set_state(states[2])  # noqa: NPY002
+
+
+@contextmanager
+def _swapped(states: list[Any]) -> Iterator[None]:
+    """Draw from these states, which are as far as that has come afterwards."""
+    outside = _states()
+    _go_to(states)
+    try:
+        yield
+    finally:
+        states[:] = _states()
+        _go_to(outside)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from prunus._foundation.confidence import Rows, value_of
+from prunus._foundation.seeds import drawn_alike
 from prunus._foundation.wording import given
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
@@ -152,7 +153,8 @@ class Task:
         self, part: Part, batch_size: int | None = None, model: nn.Module | None = None
     ) -> Iterator[Batch]:
         """(inputs, targets) of a part, in order, where the model lies; `batch_size` is of samples, batches
-        have their own.
+        have their own. What is validated and tested on comes in the same order in every pass, also from
+        loaders that shuffle, so that samples can be compared in pairs.
         """
         found = self._part(part)
         batch_size = batch_size or self.batch_size or _at_once(found)
@@ -161,7 +163,8 @@ class Task:
             assert self.normalise is not None
             yield from batches(found.to(device), self.normalise, batch_size, dtype=dtype)
             return
-        for number, batch in enumerate(found.of(batch_size) if isinstance(found, Samples) else found):
+        read = found.of(batch_size) if isinstance(found, Samples) else found
+        for number, batch in enumerate(read if part == "train" else drawn_alike(read)):
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
                 raise DataError(
                     f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}."
