@@ -15,7 +15,7 @@ from torch import nn
 import prunus
 from prunus.errors import PlanError
 from prunus.models import lenet5
-from prunus.plans.plan import Plan, rebuild_inputs
+from prunus.plans.plan import Plan
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -144,22 +144,6 @@ def test_print_is_a_table_with_totals_and_notes() -> None:
         ]
         assert "3 channels go" in text
         assert "inexact" in text
-
-
-@pytest.mark.parametrize(
-    "inputs",
-    [
-        "[[1], {}]",
-        '{"tensor": [[1, 2], 7]}',
-        '{"tensor": [[1, 2], "nn"]}',
-        '{"tensor": [[-1], "float32"]}',
-        "[" * 5000,
-        "3",
-    ],
-)
-def test_inputs_that_no_tensor_has_are_refused(inputs: str) -> None:
-    with pytest.raises(PlanError):
-        rebuild_inputs(inputs)
 
 
 DIGIT = torch.randn(2, 1, 28, 28, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from prunus.tasks.batches import first_batches, samples_in, size_of
+from prunus.tasks.batches import first_batches, size_of
+from prunus.training.calls import samples_in
 
 
 def test_samples_are_counted_by_the_first_input() -> None:

@@ -5,7 +5,7 @@ kinds; each gives a result or a sentence.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def parts(size: int, values: Any = LABELS) -> list[Any]:
 
 @pytest.mark.parametrize("kind", ["tuple", "list", "names"])
 def test_several_inputs_need_no_loss_of_their_own(kind: str) -> None:
-    kinds = {"tuple": tuple, "list": list, "names": lambda pair: dict(zip("xy", pair))}
+    kinds: dict[str, Any] = {"tuple": tuple, "list": list, "names": lambda pair: dict(zip("xy", pair))}
     batches = [(kinds[kind]((images, -images)), labels) for images, labels in parts(8)]
     task, model = Task(batches, batches, batches), Two()
     history = task.fit(model, CONFIG)
@@ -84,10 +84,10 @@ def test_norms_that_see_nothing_keep_what_they_had() -> None:
     model = pooled()
     model.add_module("unused", nn.ModuleList([nn.BatchNorm2d(4)]))
     model.forward = lambda x: model[6](model[:6](x))  # type: ignore[method-assign]
-    for norm in (model[4], model.unused[0]):  # type: ignore[union-attr,index]
+    for norm in (model[4], model.unused[0]):
         norm.running_mean.fill_(3.0)
     assert Task(parts(1)).recalibrate(model.eval())
-    assert (model[4].running_mean == 3).all() and (model.unused[0].running_mean == 3).all()  # type: ignore[union-attr,index]
+    assert (model[4].running_mean == 3).all() and (model.unused[0].running_mean == 3).all()
     assert model[1].num_batches_tracked == 17
 
 
@@ -169,7 +169,7 @@ def test_a_metric_gives_one_number_per_sample() -> None:
         with pytest.raises(ConfigError, match=rf"gave {count} numbers for 8 samples"):
             Task(parts(8), test=parts(8, masks), metric=metric).points(network, "test")
     task = Task(parts(8), test=parts(8, masks), metric=lambda o, t: pixels(o, t).flatten(1).mean(1))
-    assert task.points(network, "test").shape == (17,)
+    assert cast(Tensor, task.points(network, "test")).shape == (17,)
 
 
 def test_a_network_is_as_good_as_itself_where_validation_is_shuffled() -> None:
@@ -180,6 +180,6 @@ def test_a_network_is_as_good_as_itself_where_validation_is_shuffled() -> None:
     labels[::2] = (labels[::2] + 1) % 3
     loader = DataLoader(TensorDataset(images, labels), batch_size=50, shuffle=True)
     task = Task(loader, loader)
-    points = [task.points(network) for _ in range(2)]
-    assert torch.equal(points[0], points[1]) and points[0].mean() == 50
-    assert not torch.equal(points[0], task.points(network, "train"))
+    first, second = (cast(Tensor, task.points(network)) for _ in range(2))
+    assert torch.equal(first, second) and first.mean() == 50
+    assert not torch.equal(first, cast(Tensor, task.points(network, "train")))

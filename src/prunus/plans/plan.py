@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from prunus.errors import PlanError, clause
 from prunus.paint.cost import Cost
 from prunus.paint.folding import unfoldable
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.model_copy import fingerprint, named_tensors
+from prunus.plans.described import describe_if_possible, rebuild_inputs
 
 _SCHEMA = 2  # 1 had no checksum, and is read as it always was
 
@@ -326,65 +327,3 @@ def _common_graph(first: Plan, second: Plan) -> ChannelGraph:
             " example_inputs))."
         )
     return graph
-
-
-def describe_if_possible(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
-    """Example inputs of unusual types make a plan that cannot be read back without a graph, but it is still a
-    plan.
-    """
-    try:
-        return describe_inputs(inputs)
-    except PlanError:
-        return ""
-
-
-def describe_inputs(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
-    """Shapes and dtypes of example inputs as JSON text, so that a stored plan can trace its model again."""
-    return json.dumps(_describe(inputs))
-
-
-def rebuild_inputs(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Meta tensors from `describe_inputs`; raises PlanError where the inputs could not be described."""
-    if not text:
-        raise PlanError(
-            "The plan does not say what its model is called with; attach it with"
-            " plan.attach(prunus.trace(model, example_inputs))."
-        )
-    try:
-        args, kwargs = _rebuild(json.loads(text))
-    except (ValueError, TypeError, AttributeError, RuntimeError) as error:  # RecursionError is a RuntimeError
-        raise PlanError(f"What the model is called with cannot be read ({clause(error)}).") from error
-    return args, kwargs
-
-
-def _describe(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return {"tensor": [list(value.shape), str(value.dtype).removeprefix("torch.")]}
-    if isinstance(value, dict):
-        return {"dict": [[k, _describe(v)] for k, v in value.items()]}
-    if isinstance(value, (tuple, list)):
-        return {"tuple" if isinstance(value, tuple) else "list": [_describe(v) for v in value]}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return {"value": value}
-    raise PlanError(
-        f"An example input of type {type(value).__name__} cannot be written into a plan; use tensors,"
-        " numbers, strings and containers."
-    )
-
-
-def _rebuild(node: Any) -> Any:
-    ((kind, content),) = node.items()
-    if kind == "tensor":
-        shape, name = content
-        dtype = vars(torch).get(name) if isinstance(name, str) else None
-        if not isinstance(dtype, torch.dtype) or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
-            raise PlanError(
-                f"An example input is said to be of shape {shape!r} and type {name!r}, which no tensor has."
-            )
-        return torch.empty(shape, dtype=dtype, device="meta")
-    if kind == "dict":
-        return {k: _rebuild(v) for k, v in content}
-    if kind in ("tuple", "list"):
-        items = [_rebuild(v) for v in content]
-        return tuple(items) if kind == "tuple" else items
-    return content

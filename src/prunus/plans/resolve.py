@@ -9,7 +9,8 @@ from torch import nn
 
 from prunus.errors import TraceError
 from prunus.paint.graph import ChannelGraph
-from prunus.plans.plan import Plan, check_fingerprint, rebuild_inputs
+from prunus.plans.described import rebuild_inputs
+from prunus.plans.plan import Plan, check_fingerprint
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 

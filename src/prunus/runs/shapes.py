@@ -37,7 +37,7 @@ def natural_shape(name: str) -> tuple[int, ...] | None:
 def planned_shape(model: nn.Module) -> tuple[int, ...] | None:
     """Shape of the first tensor that the model's plan was made with."""
     from prunus.deploy.inputs import tensors
-    from prunus.plans.plan import rebuild_inputs
+    from prunus.plans.described import rebuild_inputs
 
     origin: Any = getattr(model, "prunus", None)
     found = tensors(rebuild_inputs(origin.plan.inputs)) if origin is not None else []

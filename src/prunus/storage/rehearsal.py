@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunus.errors import FileFormatError, PlanError, clause
 from prunus.paint.inputs import tensors_in
-from prunus.plans.plan import rebuild_inputs
+from prunus.plans.described import rebuild_inputs
 from prunus.plans.resolve import in_types_of
 from prunus.surgery.traced.module import TracedModule
 

@@ -58,8 +58,8 @@ def transfer(
     held = {id(p) for moved in groups for p in moved}
     for name, parameter in new.items():
         if name not in names.values() and id(parameter) not in held:
-            for group in _beside_its_weight(groups, new, name):  # a bias that folding made
-                group.append(parameter)
+            for moved in _beside_its_weight(groups, new, name):  # a bias that folding made
+                moved.append(parameter)
     for group, moved in zip(optimizer.param_groups, groups):
         group["params"] = moved
     optimizer.state.clear()

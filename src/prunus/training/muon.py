@@ -12,7 +12,7 @@ be better off, and for a wide one the products cost more than a whole step of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -93,7 +93,7 @@ class Muon(Optimizer):
         roots = torch._foreach_div(seconds, [1 - high**step for step in steps])
         torch._foreach_sqrt_(roots)
         torch._foreach_add_(roots, _EPSILON)
-        torch._foreach_addcdiv_(parameters, firsts, roots, [-lr / (1 - low**step) for step in steps])
+        torch._foreach_addcdiv_([*parameters], firsts, roots, [-lr / (1 - low**step) for step in steps])
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def _gradients(parameters: list[nn.Parameter]) -> list[Tensor]:
     return [cast(Tensor, parameter.grad) for parameter in parameters]
 
 
-def _alike(tensors: list[Tensor]) -> Iterable[list[int]]:
+def _alike(tensors: Sequence[Tensor]) -> Iterable[list[int]]:
     """Places of those that can be computed with together."""
     found: dict[object, list[int]] = {}
     for place, tensor in enumerate(tensors):

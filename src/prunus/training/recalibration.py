@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 
 import torch
@@ -54,7 +55,7 @@ def recalibrate(
     fed = _batches(split.to(device), normalise, batch_size, generator=generator, dtype=dtype)
     with mode(model, training=False), _estimating(norms), torch.no_grad():
         for images, _ in islice(fed, batches):
-            seen(lambda images=images: model(images))
+            seen(partial(model, images))
 
 
 @door(ConfigError)

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from prunus.errors import TraceError
 from prunus.paint.inputs import map_tensors, tensors_in
 from prunus.paint.model_copy import copy_model, named_tensors
-from prunus.plans.plan import describe_if_possible
+from prunus.plans.described import describe_if_possible
 from prunus.surgery.traced.elsewhere import Elsewhere, device_of, dtype_of
 from prunus.surgery.traced.example import PRIME, Batch, Inputs, batch_of, larger_inputs, of_batch_two, unset
 from prunus.surgery.traced.literals import operator_name
