@@ -123,7 +123,7 @@ def choose_rate(result: Row, subject: Subject, name: str, budget: float, options
         found = [run(result, key, subject, rate, epochs, seed, options) for seed in range(options.seeds)]
         return sum(found) / len(found)
 
-    bracketed(tried, [rate * VARIANTS[name].scale for rate in options.rates])
+    bracketed(tried, [float(f"{rate * VARIANTS[name].scale:.2g}") for rate in options.rates])
 
 
 def fitted(result: Row, key: Row, subject: Subject, rate: float, options: argparse.Namespace) -> int:
