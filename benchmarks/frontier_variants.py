@@ -94,10 +94,15 @@ def bundled() -> dict[str, Any]:
 
 
 def grown(first: float, full_from: float) -> Variant:
-    """Images that grow; what an epoch costs on average is that of the usual numbers of epochs."""
-    config = TrainConfig(epochs=12, first_size=first, full_size_from=full_from)
-    share = mean(size_factor(config, epoch) ** 2 for epoch in range(12))
-    return Variant(config={"first_size": first, "full_size_from": full_from}, share=share)
+    """Images that grow."""
+    config = {"first_size": first, "full_size_from": full_from}
+    return Variant(config=config, share=growth(config))
+
+
+def growth(config: dict[str, Any]) -> float:
+    """What an epoch costs on average, of one at full size, over the usual number of epochs."""
+    usual = TrainConfig(**config | {"epochs": 12})
+    return mean(size_factor(usual, epoch) ** 2 for epoch in range(12))
 
 
 INGREDIENTS: dict[str, Variant] = {
@@ -107,6 +112,7 @@ INGREDIENTS: dict[str, Variant] = {
     "with the mean of the last tenth": Variant(config={"average": 0.1}),
     "with the mean of the last fifth": Variant(config={"average": 0.2}),
     "with alternating flips": Variant(config={"flips": "alternating"}),
+    "with shifts by 2 pixels": Variant(config={"shift": 2}),
     "with cutout": Variant(config={"augment": "crop-flip-cutout"}),
     "with the cosine schedule, 200 steps of warm-up": Variant(
         config={"schedule": "cosine", "warmup_steps": 200}
@@ -132,8 +138,8 @@ VARIANTS: dict[str, Variant] = {
     SCRATCH: Variant(small=True),
     "removal in the middle, half of the MACs": Variant(removal=True),
     RULE: Variant(bounded, share=0.8, removal=True),
-    FAST: Variant(config=bundled(), scale=MUON),
-    FAST_RULE: Variant(bounded, share=0.8, removal=True, config=bundled(), scale=MUON),
-    FAST_SCRATCH: Variant(small=True, config=bundled(), scale=MUON),
+    FAST: Variant(share=growth(bundled()), config=bundled(), scale=MUON),
+    FAST_RULE: Variant(bounded, share=0.8 * growth(bundled()), removal=True, config=bundled(), scale=MUON),
+    FAST_SCRATCH: Variant(share=growth(bundled()), small=True, config=bundled(), scale=MUON),
     **INGREDIENTS,
 }
