@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from prunus import runs
 from prunus.errors import ConfigError
-from prunus.runs.segmenting import TILES, Tiles
+from prunus.runs.segmenting import TILES, Tiles, _write_mask
 
 
 def test_tiles_are_whole_numbers_of_pixels() -> None:
@@ -30,3 +32,15 @@ def test_masks_go_into_a_folder_and_a_mask_into_a_file(tmp_path: Path) -> None:
         runs.segment_set("digits", "unet", tmp_path / "file")
     with pytest.raises(ConfigError, match="is a folder: -o names the mask"):
         runs.segment("picture.png", "unet", tmp_path)
+
+
+@pytest.mark.parametrize(("maps", "highest"), [(1, 1), (256, 255), (300, 299)])
+@pytest.mark.parametrize("shape", [(2, 3), (6,)])
+def test_masks_of_a_set_hold_every_class(
+    tmp_path: Path, maps: int, highest: int, shape: tuple[int, ...]
+) -> None:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    _write_mask(tmp_path / "mask.png", torch.full(shape, highest), maps)
+    found = np.asarray(pillow.open(tmp_path / "mask.png"))
+    assert found.shape == ((2, 3) if len(shape) == 2 else (1, 6))
+    assert set(found.flat) == {255 if maps == 1 else highest}

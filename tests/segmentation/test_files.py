@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus.data import pictures
-from prunus.errors import DataError
+from prunus.errors import ConfigError, DataError
 from prunus.segmentation.files import lost_place, segment_file
 
 PIL = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
@@ -113,6 +113,85 @@ def test_a_failure_leaves_no_mask(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         segment_file(Failing(), tmp_path / "scene.png", tmp_path / "mask.png", None, NORMALISE)
     assert [path.name for path in tmp_path.iterdir()] == ["scene.png"]
+
+
+class Constant(nn.Module):
+    """Finds one class of many everywhere."""
+
+    def __init__(self, maps: int, found: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(maps, 1, 1))
+        with torch.no_grad():
+            self.weight[found] = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight.expand(len(x), -1, *x.shape[2:])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize(
+    ("maps", "found", "kind"),
+    [
+        (1, 0, np.uint8),
+        (256, 255, np.uint8),
+        (257, 256, np.uint16),
+        (300, 3, np.uint16),
+        (65536, 65535, np.uint16),
+    ],
+)
+def test_masks_hold_every_class_that_there_is(
+    tmp_path: Path, suffix: str, maps: int, found: int, kind: type
+) -> None:
+    if suffix == ".tif":
+        pytest.importorskip("rasterio", reason="rasterio is not installed")
+    save(tmp_path / "scene.png", scene(6, 5)[0])
+    mask, look = tmp_path / f"mask{suffix}", tmp_path / "look.png"
+    counts = segment_file(
+        Constant(maps, found), tmp_path / "scene.png", mask, look, NORMALISE, tile=4, overlap=1
+    )
+    pixels = np.asarray(PIL.open(mask))
+    assert pixels.dtype == kind and pixels.shape == (6, 5)
+    assert set(pixels.flat) == {255 if maps == 1 else found} and counts == {max(found, maps == 1): 30}
+    assert np.asarray(PIL.open(look)).shape == (6, 5, 3)
+
+
+def test_more_classes_than_a_mask_tells_apart_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "scene.png", scene(4, 4)[0])
+    with pytest.raises(ConfigError, match="The network has 65,537 classes, and the pixels of a mask tell"):
+        segment_file(
+            Constant(65537, 0),
+            tmp_path / "scene.png",
+            tmp_path / "mask.png",
+            None,
+            NORMALISE,
+            tile=4,
+            overlap=1,
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["scene.png"]
+
+
+class Columns(nn.Module):
+    """Finds the class of the column."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.eye(x.shape[3])[:, None].expand(len(x), -1, *x.shape[2:])
+
+
+def test_a_class_has_its_colour_in_every_strip(tmp_path: Path) -> None:
+    save(tmp_path / "scene.png", np.zeros((8, 20, 3), np.uint8))
+    segment_file(
+        Columns(),
+        tmp_path / "scene.png",
+        tmp_path / "m.png",
+        tmp_path / "o.png",
+        NORMALISE,
+        tile=20,
+        overlap=0,
+    )
+    look = np.asarray(PIL.open(tmp_path / "o.png"))
+    assert (look == look[:1]).all() and not look[0, 0].any()
+    assert len({tuple(colour) for colour in look[0, 1:8]}) == 7  # told apart, as the first classes are
+    assert np.array_equal(look[0, 8:15], look[0, 1:8])
 
 
 class Failing(Bright):

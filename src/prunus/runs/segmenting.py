@@ -22,7 +22,7 @@ from prunus.runs.kinds import check_target
 from prunus.runs.settings import Network, network_of
 from prunus.runs.texts import parse_planes
 from prunus.segmentation import Confusion
-from prunus.segmentation.files import lost_place, segment_file
+from prunus.segmentation.files import lost_place, mask_rows, segment_file
 from prunus.segmentation.metrics import classes_of
 from prunus.segmentation.predict import predict, reader
 from prunus.storage.lock import check_file
@@ -150,7 +150,7 @@ def segment_set(
         every = counts if every is None else Confusion.of(every.counts + counts.counts)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            _write_mask(folder / f"{name or f'{number:05d}'}-mask.png", found, len(logits) == 1)
+            _write_mask(folder / f"{name or f'{number:05d}'}-mask.png", found, len(logits))
     if every is None:
         raise ConfigError(f"{source.data.name} has no test pictures.")
     per_class = {
@@ -212,11 +212,9 @@ def _counted(logits: Tensor, truth: Tensor) -> tuple[Confusion, Tensor]:
     return counts, found
 
 
-def _write_mask(file: Path, found: Tensor, binary: bool) -> None:
-    """A mask of class indices; 255 for the foreground of a binary one."""
-    pixels = found.to(torch.uint8) * (255 if binary else 1)
+def _write_mask(file: Path, found: Tensor, maps: int) -> None:
+    """A mask of class indices, of a network of so many maps."""
+    pixels = mask_rows(found if found.dim() == 2 else found.flatten()[None], maps)
     content = io.BytesIO()
-    need_pillow().Image.fromarray(
-        (pixels if pixels.dim() == 2 else pixels.flatten()[None]).cpu().numpy()
-    ).save(content, "PNG")
+    need_pillow().Image.fromarray(pixels).save(content, "PNG")
     write_atomically(file, content.getvalue())

@@ -5,8 +5,9 @@ picture in memory.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ COLOURS = (
     (240, 120, 180),
 )
 _OPACITY = 0.45
+_TYPES = (np.uint8, np.uint16)  # that PNG and TIFF hold whole numbers in
+
+Rows = np.ndarray[Any, np.dtype[np.unsignedinteger[Any]]]
+"""Rows of a mask, as its file holds them."""
 
 
 def segment_file(
@@ -59,7 +64,7 @@ def segment_file(
     on_step: Callable[[int, int], None] | None = None,
 ) -> dict[int, int]:
     """Find the class of every pixel, and write a mask of class indices (255 for the foreground of a binary
-    one) and an overlay.
+    one; in 16 bits where the network has more than 256 classes) and an overlay.
 
     A mask that ends in .tif has the georeference of a source that has one. The files are written together or
     not at all.
@@ -69,8 +74,8 @@ def segment_file(
 
     Raises:
         DataError: no readable picture, or one with other planes than `normalise` has.
-        ConfigError: a mask that is too large for another format than TIFF; or another process is writing it,
-            or its folder cannot be written to.
+        ConfigError: a mask that is too large for another format than TIFF, or of more than 65,536 classes; or
+            another process is writing it, or its folder cannot be written to.
         FileFormatError: a file that cannot be written.
         MissingExtraError: a library that reads or writes the format is not installed.
     """
@@ -127,19 +132,42 @@ def _segmented(
     counts: dict[int, int] = {}
     every = -(-max(height, width) // LARGEST_SIDE)
     looks: list[Tensor] = []
-    with _mask_writer(source, mask_file, height, width) as write:
+    write: Callable[[int, Rows], None] | None = None
+    with ExitStack() as open_file:
         done = 0
         for logits in strips(model, read, height, width, tile=tile, overlap=overlap, on_step=on_step):
-            classes = classes_of(logits[None])[0].to(torch.uint8)
+            if write is None:  # only the first logits tell how many classes there are
+                write = open_file.enter_context(
+                    _mask_writer(source, mask_file, height, width, mask_type(len(logits)))
+                )
+            classes = classes_of(logits[None])[0]
             for value, count in zip(*torch.unique(classes, return_counts=True)):
                 counts[int(value)] = counts.get(int(value), 0) + int(count)
-            write(done, (classes * 255 if len(logits) == 1 else classes).numpy())
+            write(done, mask_rows(classes, len(logits)))
             if overlay_file is not None:
                 looks.append(_overlay(picture, classes, done, every))
             done += classes.shape[0]
     if overlay_file is not None:
         _write_png(as_path(overlay_file), torch.cat(looks).numpy())
     return dict(sorted(counts.items()))
+
+
+def mask_type(maps: int) -> type[np.unsignedinteger[Any]]:
+    """What the pixels of a mask are, by the maps of the network: bytes, or 16 bits for more than 256 classes.
+
+    Raises ConfigError for more classes than 16 bits tell apart.
+    """
+    for kind in _TYPES:
+        if maps <= np.iinfo(kind).max + 1:
+            return kind
+    raise ConfigError(
+        f"The network has {maps:,} classes, and the pixels of a mask tell 65,536 apart at most."
+    )
+
+
+def mask_rows(classes: Tensor, maps: int) -> Rows:
+    """Classes (rows, columns) as a file holds them: 255 for the foreground of a binary mask."""
+    return (classes * 255 if maps == 1 else classes).cpu().numpy().astype(mask_type(maps))
 
 
 def _overlay(picture: Picture, classes: Tensor, top: int, every: int) -> Tensor:
@@ -152,18 +180,20 @@ def _overlay(picture: Picture, classes: Tensor, top: int, every: int) -> Tensor:
     pixels = picture.read(top, 0, classes.shape[0], classes.shape[1])[:, first::every, ::every].float()
     pixels = (pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels[:3]).permute(1, 2, 0)
     found = classes[first::every, ::every].long()
-    colours = torch.tensor(COLOURS)[found.clamp(max=1) if len(COLOURS) <= int(found.max()) else found].float()
+    # further classes begin again with the first colour, in every strip alike
+    places = torch.where(found > 0, 1 + (found - 1) % (len(COLOURS) - 1), 0)
+    colours = torch.tensor(COLOURS)[places].float()
     mixed = torch.where((found > 0)[..., None], (1 - _OPACITY) * pixels + _OPACITY * colours, pixels)
     return mixed.round().to(torch.uint8)
 
 
 @contextmanager
 def _mask_writer(
-    source: Path, target: Path, height: int, width: int
-) -> Iterator[Callable[[int, np.ndarray[Any, np.dtype[np.uint8]]], None]]:
+    source: Path, target: Path, height: int, width: int, kind: type[np.unsignedinteger[Any]]
+) -> Iterator[Callable[[int, Rows], None]]:
     """Takes rows of the mask from top to bottom; the file is there once all of them are."""
     if target.suffix.lower() in GEOTIFF:
-        with _geotiff_writer(source, target, height, width) as write:
+        with _geotiff_writer(source, target, height, width, kind) as write:
             yield write
         return
     if height * width > 4 * limits.PIXELS:
@@ -171,9 +201,9 @@ def _mask_writer(
             f"A mask of {width:,} x {height:,} pixels is written piece by piece into a GeoTIFF: let its name"
             " end in .tif."
         )
-    whole = np.zeros((height, width), np.uint8)
+    whole = np.zeros((height, width), kind)
 
-    def keep(top: int, rows: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    def keep(top: int, rows: Rows) -> None:
         whole[top : top + len(rows)] = rows
 
     yield keep
@@ -182,8 +212,8 @@ def _mask_writer(
 
 @contextmanager
 def _geotiff_writer(
-    source: Path, target: Path, height: int, width: int
-) -> Iterator[Callable[[int, np.ndarray[Any, np.dtype[np.uint8]]], None]]:
+    source: Path, target: Path, height: int, width: int, kind: type[np.unsignedinteger[Any]]
+) -> Iterator[Callable[[int, Rows], None]]:
     rasterio = need_rasterio()
     from rasterio.windows import Window
 
@@ -197,14 +227,16 @@ def _geotiff_writer(
         "height": height,
         "width": width,
         "count": 1,
-        "dtype": "uint8",
+        "dtype": np.dtype(kind).name,
         "compress": "deflate",
         **place,
     }
-    with _told(target):
+    with _told(target), warnings.catch_warnings():
+        # a picture may lie nowhere, and so may its mask
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         file = rasterio.open(target, "w", **profile)
 
-    def write(top: int, rows: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    def write(top: int, rows: Rows) -> None:
         with _told(target):
             file.write(rows, 1, window=Window(0, top, width, len(rows)))
 
@@ -225,7 +257,7 @@ def _told(target: Path) -> Iterator[None]:
         raise FileFormatError(f"{shown(target.name)} cannot be written ({clause(error)}).") from error
 
 
-def _write_png(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+def _write_png(path: Path, pixels: Rows) -> None:
     buffer = io.BytesIO()
     need_pillow().Image.fromarray(pixels).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
