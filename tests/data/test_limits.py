@@ -24,7 +24,8 @@ from prunus.data.digits import load_digits
 from prunus.data.folder import load_folder
 from prunus.data.idx import read_idx
 from prunus.data.picture_sets import load_pictures
-from prunus.data.pictures import Raster, examples, open_picture
+from prunus.data.pictures import examples, open_picture
+from prunus.data.raster import Raster
 from prunus.errors import DataError
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")

@@ -23,7 +23,8 @@ from prunus.data.folder import load_folder
 from prunus.data.idx import MNIST, load_idx, read_idx
 from prunus.data.paths import shown
 from prunus.data.picture_sets import is_picture_set, load_pictures
-from prunus.data.pictures import Raster, examples, open_picture
+from prunus.data.pictures import examples, open_picture
+from prunus.data.raster import Raster
 from prunus.errors import DataError, PrunusError
 from prunus.segmentation import files
 
@@ -177,7 +178,7 @@ def test_no_public_function_asks_for_a_path_object_alone(room: object) -> None:
 
 INNER = (
     *(
-        "prunus.data.paths prunus.data.decode prunus.data.unpack prunus.data.pictures "
+        "prunus.data.paths prunus.data.decode prunus.data.unpack prunus.data.pictures prunus.data.raster "
         "prunus._foundation.atomic"
     ).split(),
 )  # whose callers have looked at the path

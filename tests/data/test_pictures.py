@@ -10,6 +10,7 @@ import torch
 
 from prunus.data import pictures
 from prunus.data.pictures import IGNORED, examples, open_picture
+from prunus.data.raster import Raster
 from prunus.errors import DataError
 
 PIL = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
@@ -96,7 +97,7 @@ def test_large_tiffs_are_read_by_window(tmp_path: Path, monkeypatch: pytest.Monk
     whole = examples(tmp_path)[0]
     monkeypatch.setattr(pictures, "WHOLE", 100)
     windowed = examples(tmp_path)[0]
-    assert isinstance(windowed.picture, pictures.Raster) and windowed.picture.shape == (3, 40, 50)
+    assert isinstance(windowed.picture, Raster) and windowed.picture.shape == (3, 40, 50)
     assert whole.mask is not None and windowed.mask is not None
     for top, left, height, width in ((0, 0, 40, 50), (5, 7, 9, 11)):
         assert torch.equal(
@@ -105,3 +106,22 @@ def test_large_tiffs_are_read_by_window(tmp_path: Path, monkeypatch: pytest.Monk
         assert torch.equal(
             windowed.mask.read(top, left, height, width), whole.mask.read(top, left, height, width)
         )
+
+
+@pytest.mark.parametrize("values", [(0,), (0, 255), (255,), (0, 1), (0, 1, 255), (0, 3, 7), (2, 255)])
+@pytest.mark.parametrize("ignore", [IGNORED, 0, 3])
+def test_classes_do_not_depend_on_how_a_mask_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: tuple[int, ...], ignore: int
+) -> None:
+    pytest.importorskip("rasterio", reason="rasterio is not installed")
+    draw = np.random.default_rng(0)
+    save(tmp_path / "images" / "a.tif", scene(20, 24)[0])
+    save(tmp_path / "gt" / "a.tif", draw.choice(np.array(values, np.uint8), (20, 24)))
+    masks = []
+    for whole in (pictures.WHOLE, 100):
+        monkeypatch.setattr(pictures, "WHOLE", whole)
+        monkeypatch.setattr(pictures, "SIDE", 7)
+        (found,) = examples(tmp_path, ignore=ignore)
+        assert found.mask is not None and isinstance(found.picture, Raster) == (whole == 100)
+        masks.append(found.mask.read(0, 0, 20, 24))
+    assert torch.equal(*masks)

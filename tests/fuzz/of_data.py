@@ -139,7 +139,7 @@ def raster(folder: Path) -> None:
 
 
 def read_raster(folder: Path) -> Any:
-    from prunus.data.pictures import Raster
+    from prunus.data.raster import Raster
 
     raster = Raster(folder / "raster.tif")
     return [raster.shape, raster.read(0, 0, 40, 64)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prunus.data import pictures
 from prunus.errors import ConfigError, DataError
-from prunus.segmentation.files import lost_place, segment_file
+from prunus.segmentation.files import _overlay, lost_place, segment_file
 
 PIL = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 NORMALISE = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -192,6 +192,50 @@ def test_a_class_has_its_colour_in_every_strip(tmp_path: Path) -> None:
     assert (look == look[:1]).all() and not look[0, 0].any()
     assert len({tuple(colour) for colour in look[0, 1:8]}) == 7  # told apart, as the first classes are
     assert np.array_equal(look[0, 8:15], look[0, 1:8])
+
+
+@pytest.mark.parametrize("planes", range(1, 6))
+@pytest.mark.parametrize("whole", [pictures.WHOLE, 100])
+def test_pictures_of_any_planes_get_an_overlay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planes: int, whole: int
+) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+    pixels = np.random.default_rng(0).integers(0, 255, (planes, 20, 24), dtype=np.uint8)
+    with rasterio.open(
+        tmp_path / "scene.tif",
+        "w",
+        driver="GTiff",
+        height=20,
+        width=24,
+        count=planes,
+        dtype="uint8",
+        photometric="rgb" if planes > 2 else "minisblack",
+        transform=(0.3, 0, 1, 0, -0.3, 1),
+    ) as file:
+        file.write(pixels)
+    monkeypatch.setattr(pictures, "WHOLE", whole)
+    seen = 3 if planes > 2 else 1
+    segment_file(
+        nn.Conv2d(seen, 2, 1),
+        tmp_path / "scene.tif",
+        tmp_path / "mask.png",
+        tmp_path / "look.png",
+        ((0.5,) * seen, (0.25,) * seen),
+        tile=16,
+        overlap=4,
+    )
+    mask, look = (np.asarray(PIL.open(tmp_path / name)) for name in ("mask.png", "look.png"))
+    plain = np.broadcast_to(pixels[:seen].transpose(1, 2, 0), look.shape)
+    assert np.array_equal(look[mask == 0], plain[mask == 0])
+
+
+@pytest.mark.parametrize("planes", range(1, 6))
+def test_overlays_of_pictures_in_memory(planes: int) -> None:
+    """Whatever a picture of one's own has, three planes or the first are shown."""
+    picture = pictures.Loaded(torch.randint(256, (planes, 4, 5), dtype=torch.uint8))
+    look = _overlay(picture, torch.zeros(4, 5, dtype=torch.int64), 0, 1)
+    shown = picture.pixels[:3] if planes > 2 else picture.pixels[:1].expand(3, -1, -1)
+    assert torch.equal(look, shown.permute(1, 2, 0))
 
 
 class Failing(Bright):

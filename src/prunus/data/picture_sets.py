@@ -13,7 +13,7 @@ import torch
 
 from prunus.data.folder import TEST_SHARE
 from prunus.data.paths import AnyPath, as_folder, as_path, is_folder, parts_of, shown
-from prunus.data.pictures import IGNORED, IMAGE_FOLDERS, MASK_FOLDERS, Example, examples
+from prunus.data.pictures import IGNORED, IMAGE_FOLDERS, MASK_FOLDERS, Example, examples, windows
 from prunus.data.sets import from_histograms, histograms
 from prunus.errors import DataError
 
@@ -162,13 +162,7 @@ def _training_part(root: Path) -> Path:
 def _highest(example: Example) -> int:
     """The highest class of a mask, read in windows."""
     assert example.mask is not None
-    _, height, width = example.mask.shape
-    corners = ((top, left) for top in range(0, height, MIDDLE) for left in range(0, width, MIDDLE))
-    windows = (
-        example.mask.read(top, left, min(MIDDLE, height - top), min(MIDDLE, width - left))
-        for top, left in corners
-    )
-    return max(int(window.masked_fill(window == IGNORED, 0).max()) for window in windows)
+    return max(int(window.masked_fill(window == IGNORED, 0).max()) for window in windows(example.mask))
 
 
 def square(name: str, side: int) -> tuple[str, int, int]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +15,8 @@ from prunus.data import limits
 from prunus.data.decode import SUFFIXES, opened
 from prunus.data.folder import GREY
 from prunus.data.paths import AnyPath, as_file, as_folder, is_folder, listed, shown
-from prunus.errors import DataError, MissingExtraError, PrunusError, clause
+from prunus.data.raster import Raster, no_mask
+from prunus.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,6 +27,8 @@ GEOTIFF = (".tif", ".tiff")
 IGNORED = 255  # in a mask: nobody knows
 GEO_TAGS = {33550, 33922, 34264, 34735}  # scale, tie points, transformation and keys, of GeoTIFF 1.1
 WHOLE = 1 << 24  # pixels: files of more are read by window
+SIDE = 4096  # of the windows in which all of a picture is looked at [pixels]
+_ORIENTATION, _MORE_BANDS = 274, 338  # tags of TIFF; 1 in the latter: colours are multiplied by transparency
 
 
 class Picture(Protocol):
@@ -58,72 +59,6 @@ class Loaded:
         return self.pixels[:, top : top + height, left : left + width]
 
 
-class Raster:
-    """A file that rasterio reads by window, GeoTIFF above all; only the first three bands of more are read.
-
-    Raises:
-        MissingExtraError: rasterio is not installed.
-        DataError: no readable raster, one of other than 8 bits, or one beyond the limits; at `read` too,
-            which may find what is damaged first.
-    """
-
-    def __init__(self, path: AnyPath) -> None:
-        self.path = as_file(path, "picture")
-        with opened_raster(self.path) as source:
-            if set(source.dtypes) != {"uint8"}:
-                raise DataError(
-                    f"{shown(path)} has {'/'.join(sorted(set(source.dtypes)))} pixels: convert it to 8 bits"
-                    " first."
-                )
-            self._bands = tuple(range(1, min(source.count, 3) + 1))
-            self._size = source.height, source.width
-            self._check(source.block_shapes[0])
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(planes, height, width)."""
-        return len(self._bands), *self._size
-
-    def read(self, top: int, left: int, height: int, width: int) -> Tensor:
-        """The window, from the file."""
-        from rasterio.windows import Window
-
-        with opened_raster(self.path) as source:
-            return torch.from_numpy(source.read(self._bands, window=Window(left, top, width, height)))
-
-    def _check(self, block: tuple[int, int]) -> None:
-        height, width = self._size
-        if max(height, width) > limits.RASTER_SIDE or height * width > limits.RASTER_PIXELS:
-            raise DataError(
-                f"{shown(self.path)} has {width:,} x {height:,} pixels; {limits.RASTER_PIXELS:,} in all and"
-                f" {limits.RASTER_SIDE:,} a side are the limit: cut it into several."
-            )
-        if block[0] * block[1] > limits.BLOCK_PIXELS:
-            raise DataError(
-                f"{shown(self.path)} is stored in blocks of {block[1]:,} x {block[0]:,} pixels: store it in"
-                " tiles of 512 x 512."
-            )
-
-
-@contextmanager
-def opened_raster(path: Path) -> Iterator[Any]:
-    """A TIFF, opened by rasterio. Raises MissingExtraError without rasterio, DataError for whatever goes
-    wrong with the file inside the `with`.
-    """
-    rasterio = need_rasterio()
-    try:
-        with warnings.catch_warnings():
-            # masks often lie nowhere
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            source = rasterio.open(path, driver="GTiff")  # others can be asked to open further files
-        with source:
-            yield source
-    except PrunusError:
-        raise
-    except Exception as error:  # GDAL has errors of many kinds
-        raise DataError(f"{shown(path)} is no readable raster ({clause(error)}).") from error
-
-
 @dataclass(frozen=True, eq=False)
 class Example:
     """A picture and its mask.
@@ -137,17 +72,6 @@ class Example:
     name: str
     picture: Picture
     mask: Picture | None = None
-
-
-def need_rasterio() -> Any:
-    """rasterio, or one line that says how to get it."""
-    try:
-        import rasterio
-    except ImportError as error:
-        raise MissingExtraError(
-            "Large GeoTIFFs are read with rasterio, which is the extra 'geo': pip install 'prunus[geo]'."
-        ) from error
-    return rasterio
 
 
 def georeferenced(path: AnyPath) -> bool:
@@ -176,12 +100,28 @@ def open_picture(path: AnyPath, grey: bool = False) -> Picture:
     file = as_file(path, "picture")
     if file.suffix.lower() in GEOTIFF:
         with opened(file, limits.RASTER_PIXELS) as image:
-            large = image.width * image.height > WHOLE
-        if large:
-            return Raster(file)
+            if image.width * image.height > WHOLE:
+                return _windowed(file, image, grey)
     with opened(file) as image:
         pixels = torch.from_numpy(np.array(_one_plane(file, image) if grey else _colours(image)))
     return Loaded(pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous())
+
+
+def _windowed(file: Path, image: Image, grey: bool) -> Raster:
+    """A large TIFF, with the pixels that it would have if it were read whole. Raises DataError where that
+    cannot be.
+    """
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_ORIENTATION, 1) != 1:
+        raise DataError(f"{shown(file)} is stored turned, and is too large to be turned: store it upright.")
+    raster = Raster(file, grey)
+    planes = 1 if grey or image.mode in GREY else 3
+    if image.mode == "LAB" or 1 in tags.get(_MORE_BANDS, ())[:1] or raster.shape[0] != planes:
+        raise DataError(
+            f"{shown(file)} is too large to be read whole, and by window its colours would be others"
+            f" ({image.mode}): store it in grey levels or RGB, and transparency as it is."
+        )
+    return raster
 
 
 def _colours(image: Image) -> Image:
@@ -197,10 +137,7 @@ def _one_plane(path: Path, image: Image) -> Image:
         return image.convert("L")
     planes = image.convert("RGB").split()
     if any(plane.tobytes() != planes[0].tobytes() for plane in planes[1:]):
-        raise DataError(
-            f"The mask {shown(path)} is coloured ({image.mode}): a mask has one plane of class indices, or a"
-            " palette."
-        )
+        raise no_mask(path, image.mode)
     return planes[0]
 
 
@@ -282,14 +219,29 @@ def mask_of(picture: Picture, ignore: int = IGNORED) -> Picture:
     """
     if ignore != IGNORED:
         return _Known(picture, ignore)
+    if not _is_binary(picture):
+        return picture
     if isinstance(picture, Loaded):
-        values = set(torch.unique(picture.pixels).tolist())
-        return (
-            Loaded((picture.pixels == 255).to(torch.uint8))
-            if 255 in values and values <= {0, 255}
-            else picture
-        )
+        return Loaded((picture.pixels == 255).to(torch.uint8))
     return _Halved(picture)
+
+
+def _is_binary(mask: Picture) -> bool:
+    """Whether a mask holds 0 and 255 alone."""
+    found = False
+    for window in windows(mask):
+        if bool(((window != 0) & (window != 255)).any()):
+            return False
+        found = found or bool(window.any())
+    return found
+
+
+def windows(picture: Picture) -> Iterator[Tensor]:
+    """All of a picture, in windows of up to `SIDE` pixels a side."""
+    _, height, width = picture.shape
+    for top in range(0, height, SIDE):
+        for left in range(0, width, SIDE):
+            yield picture.read(top, left, min(SIDE, height - top), min(SIDE, width - left))
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,7 +256,7 @@ class _Known:
         return self.picture.shape
 
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
-        found = self.picture.read(top, left, height, width)[:1]
+        found = self.picture.read(top, left, height, width)
         return torch.where(found == self.ignore, IGNORED, found)
 
 
@@ -319,7 +271,7 @@ class _Halved:
         return self.picture.shape
 
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
-        return (self.picture.read(top, left, height, width)[:1] > 0).to(torch.uint8)
+        return (self.picture.read(top, left, height, width) > 0).to(torch.uint8)
 
 
 def _folder(root: Path, names: Sequence[str], what: str) -> Path:

@@ -19,14 +19,8 @@ from prunus._foundation.atomic import write_atomically
 from prunus.data import limits
 from prunus.data.decode import need_pillow
 from prunus.data.paths import AnyPath, as_path, shown
-from prunus.data.pictures import (
-    GEOTIFF,
-    Picture,
-    georeferenced,
-    need_rasterio,
-    open_picture,
-    opened_raster,
-)
+from prunus.data.pictures import GEOTIFF, Picture, georeferenced, open_picture
+from prunus.data.raster import need_rasterio, opened_raster
 from prunus.errors import ConfigError, FileFormatError, PrunusError, clause
 from prunus.segmentation.metrics import classes_of
 from prunus.segmentation.predict import OVERLAP, TILE, reader, strips
@@ -178,7 +172,7 @@ def _overlay(picture: Picture, classes: Tensor, top: int, every: int) -> Tensor:
     if first >= classes.shape[0]:
         return torch.zeros(0, -(-classes.shape[1] // every), 3, dtype=torch.uint8)
     pixels = picture.read(top, 0, classes.shape[0], classes.shape[1])[:, first::every, ::every].float()
-    pixels = (pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels[:3]).permute(1, 2, 0)
+    pixels = (pixels[:3] if len(pixels) > 2 else pixels[:1].expand(3, -1, -1)).permute(1, 2, 0)
     found = classes[first::every, ::every].long()
     # further classes begin again with the first colour, in every strip alike
     places = torch.where(found > 0, 1 + (found - 1) % (len(COLOURS) - 1), 0)
