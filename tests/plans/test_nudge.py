@@ -50,10 +50,12 @@ def test_a_norm_that_trains_otherwise_is_a_difference_behind_a_cast_too() -> Non
         pr.verify(model, plan, small)
 
 
-def test_every_element_is_moved_by_one_epsilon() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex128])
+def test_every_element_is_moved_by_one_epsilon(dtype: torch.dtype) -> None:
     linear = nn.Linear(3, 2)
+    linear.weight = nn.Parameter(torch.randn(2, 3, dtype=dtype))
     moved = nudged(linear, 0)
     for before, after in zip(linear.parameters(), moved.parameters(), strict=True):
-        assert after.dtype == torch.float64
-        step = (after / before.double() - 1).abs()
+        assert after.dtype == (before.dtype if before.is_complex() else torch.float64)
+        step = (after / before.to(after.dtype) - 1).abs()
         torch.testing.assert_close(step, torch.full_like(step, torch.finfo(torch.float32).eps))

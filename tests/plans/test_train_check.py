@@ -4,6 +4,7 @@ not know of is not left behind.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -237,3 +238,24 @@ def test_buffers_of_truth_values_are_compared_too() -> None:
     model = randomised(Masked()).float()
     small = prunus.compact(model, random_plan(prunus.trace(model, x)))
     assert small.prunus.verification.relative < 1e-5
+
+
+@pytest.mark.parametrize(("one", "another"), [(1, 4), (1j, 4j), (1 + 1j, 1 - 1j), (1, complex(0, math.nan))])
+def test_complex_values_are_compared_whole(one: complex, another: complex) -> None:
+    class Counting(nn.Module):
+        def __init__(self, step: complex) -> None:
+            super().__init__()
+            self.step, self.seen = step, nn.Buffer(torch.zeros(2, dtype=torch.complex64))
+            self.weight = nn.Parameter(torch.ones(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen.add_(self.step)
+            return self.weight * x
+
+    inputs: Any = ((torch.ones(1, 2),), {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same = train_difference(Counting(one), Counting(one), {}, inputs)
+        other = train_difference(Counting(one), Counting(another), {}, inputs)
+    assert same is not None and same.relative == 0
+    assert other is not None and not other.relative < 0.1 and other.of == "the buffer seen"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import prunus
 from prunus import Verification
 from prunus.errors import VerifyError
+from prunus.plans.verify import _has_broken_values, random_inputs
 
 IMAGE = torch.zeros(2, 3, 8, 8)
 
@@ -121,3 +122,37 @@ def test_a_masked_model_that_gives_no_numbers_where_the_dense_one_does_is_named(
         match=r"The masked model gives NaN where the dense one gives numbers, first in norm \(BatchNorm2d\)",
     ):
         prunus.verify(model, plan, small)
+
+
+class Waves(nn.Module):
+    """Takes complex numbers, and weighs them by complex ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+        self.weight = nn.Parameter(torch.ones(3, 6, 6, dtype=torch.complex64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first((x * self.weight).real))
+
+
+def test_complex_inputs_are_drawn() -> None:
+    model = Waves()
+    graph = prunus.trace(model, torch.ones(1, 3, 6, 6, dtype=torch.complex64))
+    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
+    (drawn,), _ = random_inputs(model, plan)
+    assert drawn.dtype == torch.complex64 and bool((drawn.real != 0).any()) and bool((drawn.imag != 0).any())
+    small = prunus.compact(model, plan)
+    with torch.no_grad():
+        small.weight.mul_(1.1)
+    with pytest.raises(VerifyError):
+        prunus.verify(model, plan, small)
+
+
+@pytest.mark.parametrize("value", [math.nan, complex(0, math.nan), complex(0, math.inf)])
+def test_complex_values_that_are_not_finite_are_seen(value: complex) -> None:
+    model = Waves()
+    assert not _has_broken_values(model)
+    with torch.no_grad():
+        model.weight[0, 0, 0].fill_(value)
+    assert _has_broken_values(model)

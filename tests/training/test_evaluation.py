@@ -9,6 +9,7 @@ from prunus.data import load
 from prunus.errors import ConfigError, DataError
 from prunus.models import lenet5
 from prunus.training import evaluate
+from prunus.training.evaluation import placement
 
 DIGITS = load("digits")
 
@@ -61,3 +62,21 @@ def test_models_that_do_not_fit_are_named() -> None:
         evaluate(nn.Conv2d(1, 2, 3), DIGITS.test, DIGITS.normalise)
     with pytest.raises(DataError, match="no samples"):
         evaluate(lenet5(image_size=8), DIGITS.test.subset(torch.arange(0)), DIGITS.normalise)
+
+
+@pytest.mark.parametrize(
+    ("types", "wanted"),
+    [
+        ((torch.float64,), torch.float64),
+        ((torch.complex64, torch.float64), torch.float64),
+        ((torch.complex64,), torch.float32),
+        ((torch.complex128, torch.complex64), torch.float64),
+        ((torch.int64,), torch.float32),
+        ((), torch.float32),
+    ],
+)
+def test_inputs_go_where_the_parameters_are(types: tuple[torch.dtype, ...], wanted: torch.dtype) -> None:
+    tensors = [torch.zeros(1, dtype=dtype, device="meta") for dtype in types]
+    model = nn.ParameterList(nn.Parameter(one, requires_grad=False) for one in tensors)
+    device, dtype = placement(model)
+    assert dtype == wanted and device.type == ("cpu" if types in ((torch.int64,), ()) else "meta")

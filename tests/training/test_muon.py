@@ -100,3 +100,28 @@ def test_what_has_no_gradient_stays() -> None:
     before = model[0].weight.clone()
     Muon(model.parameters(), lr=1.0, weight_decay=0.5).step()
     assert torch.equal(model[0].weight, before)
+
+
+@pytest.mark.parametrize("shape", [(4, 27), (27, 4), (6, 6)])
+def test_complex_matrices_keep_their_singular_vectors(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(1))
+    found = orthogonalised(matrix)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    inner = left.mH @ found @ right.mH
+    torch.testing.assert_close(inner, torch.diag(inner.diagonal()), atol=1e-9, rtol=0)
+    values = inner.diagonal().real
+    assert values.min() > 0.5 and values.max() < 1.3 and inner.imag.abs().max() < 1e-9
+
+
+def test_complex_parameters_take_the_steps_of_adamw() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(3, 4, dtype=torch.complex128, generator=generator)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    ways = Muon([ours], lr=0.01, weight_decay=0.1), torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.1)
+    for _ in range(3):
+        ours.grad = torch.randn(3, 4, dtype=torch.complex128, generator=generator)
+        theirs.grad = ours.grad.clone()
+        for one in ways:
+            one.step()
+        torch.testing.assert_close(ours, theirs)
+    assert ways[0].state[ours]["exp_avg"].shape == ours.shape  # which surgery cuts like the parameter

@@ -60,4 +60,5 @@ def test_right_and_wrong_are_of_classifications_alone() -> None:
         int(r.argmax()) == y for r, y in zip(LOGITS, LABELS.tolist())
     ]
     assert Objective.right(LOGITS, LABELS.float()) is None
+    assert Objective.right(LOGITS.to(torch.complex64), LABELS) is None
     assert Objective.right(LOGITS[:, :, None], LABELS) is None and Objective.right([LOGITS], LABELS) is None

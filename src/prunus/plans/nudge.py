@@ -13,14 +13,14 @@ _STEP = float(torch.finfo(torch.float32).eps)
 
 
 def nudged(model: nn.Module, seed: int) -> nn.Module:
-    """A copy in which every element of a floating-point parameter is multiplied by 1 plus or minus the
+    """A copy in which every element of a real or complex parameter is multiplied by 1 plus or minus the
     epsilon of single precision, at random; in double precision, as the change would round away in any other.
     """
     copy = copy_model(model, {}).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in copy.parameters():
-            if parameter.is_floating_point():
+            if parameter.is_floating_point() or parameter.is_complex():
                 signs = torch.randint(0, 2, parameter.shape, generator=generator) * 2 - 1
                 parameter.mul_(1 + _STEP * signs.to(parameter.device, parameter.dtype))
     return copy

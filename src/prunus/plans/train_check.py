@@ -203,12 +203,12 @@ def _largest_difference(a: Tensor, b: Tensor) -> tuple[float, float]:
     """
     if not a.numel():
         return 0.0, 0.0
-    alike = a.is_floating_point() and b.is_floating_point()
+    alike = all(one.is_floating_point() or one.is_complex() for one in (a, b))
     apart, magnitude = (
         torch.stack([(a - b).abs().max(), a.abs().max()]).tolist() if alike else (math.nan, 0.0)
     )
     if not math.isfinite(apart):
-        found = difference([a.double()], [b.double()])
+        found = difference(*([one if one.is_complex() else one.double()] for one in (a, b)))
         return found.max_abs, found.magnitude
     return float(apart), float(magnitude)
 
@@ -250,10 +250,7 @@ def _buffers(
     return {
         name: (a, b)
         for name, (a, b) in pairs.items()
-        if a.shape == b.shape
-        and not a.is_complex()
-        and a.layout == torch.strided
-        and not name.endswith("num_batches_tracked")
+        if a.shape == b.shape and a.layout == torch.strided and not name.endswith("num_batches_tracked")
     }
 
 

@@ -235,6 +235,10 @@ def drawn_inputs(
     traced = _dtype(graph.twin.model)
 
     def draw(tensor: Tensor) -> Tensor:
+        if tensor.dtype.is_complex:
+            return torch.randn(tensor.shape, generator=generator, dtype=torch.complex64).to(
+                device, tensor.dtype
+            )
         if not tensor.dtype.is_floating_point:
             return (
                 tensor.to(device)
@@ -268,7 +272,9 @@ def _has_broken_values(model: nn.Module) -> bool:
     """Whether a parameter or buffer holds a value that is not finite, which a mask may hide; false alarms, by
     sums that overflow, are harmless.
     """
-    fractions = (tensor.detach() for tensor in named_tensors(model).values() if tensor.is_floating_point())
+    tensors = [tensor.detach() for tensor in named_tensors(model).values()]
+    fractions = [tensor for tensor in tensors if tensor.is_floating_point()]
+    fractions += [torch.view_as_real(tensor.resolve_conj()) for tensor in tensors if tensor.is_complex()]
     return not all(bool(tensor.sum(dtype=torch.float32).isfinite()) for tensor in fractions)
 
 

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 
 from prunus.paint.model_copy import named_tensors
 
+# whose numbers can be averaged; those of 8 bits cannot
+_AVERAGED = frozenset(
+    (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
+)
 _TOLERANCE = 1e-9  # of shares of the training, which are sums of fractions
 
 
 class Average:
-    """Follows the parameters and floating-point buffers of a model: a <- d a + (1 - d) w with d = min(decay,
-    (1 + t) / (10 + t)) at step t.
+    """Follows the real and complex parameters and buffers of a model: a <- d a + (1 - d) w with
+    d = min(decay, (1 + t) / (10 + t)) at step t.
 
     With `last`, a is the plain mean over the steps of the last part of the training, and w itself before.
     """
@@ -102,4 +106,4 @@ class Average:
 
 def _followed(model: nn.Module) -> dict[str, Tensor]:
     """What an average is of, by name."""
-    return {name: tensor for name, tensor in named_tensors(model).items() if tensor.is_floating_point()}
+    return {name: tensor for name, tensor in named_tensors(model).items() if tensor.dtype in _AVERAGED}

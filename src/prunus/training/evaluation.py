@@ -74,10 +74,17 @@ def sample_by_sample(
 
 
 def placement(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Device and floating-point type of a model's first parameter; the CPU and float32 if it has none."""
+    """Device and floating-point type of a model's first parameter with a point, else those of a complex one's
+    parts; the CPU and float32 if it has neither.
+    """
+    complex_one: nn.Parameter | None = None
     for parameter in model.parameters():
         if parameter.is_floating_point():
             return parameter.device, parameter.dtype
+        if parameter.is_complex() and complex_one is None:
+            complex_one = parameter
+    if complex_one is not None:
+        return complex_one.device, complex_one.dtype.to_real()
     return torch.device("cpu"), torch.float32
 
 

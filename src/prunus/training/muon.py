@@ -83,8 +83,8 @@ class Muon(Optimizer):
                 for name in ("exp_avg", "exp_avg_sq"):
                     state[name] = torch.zeros_like(parameter)
             state["step"] += 1
-        gradients = _gradients(parameters)
-        firsts, seconds = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        gradients = _parts(_gradients(parameters))
+        firsts, seconds = (_parts([state[name] for state in states]) for name in ("exp_avg", "exp_avg_sq"))
         low, high = _BETAS
         torch._foreach_lerp_(firsts, gradients, 1 - low)
         torch._foreach_mul_(seconds, high)
@@ -93,7 +93,7 @@ class Muon(Optimizer):
         roots = torch._foreach_div(seconds, [1 - high**step for step in steps])
         torch._foreach_sqrt_(roots)
         torch._foreach_add_(roots, _EPSILON)
-        torch._foreach_addcdiv_([*parameters], firsts, roots, [-lr / (1 - low**step) for step in steps])
+        torch._foreach_addcdiv_(_parts(parameters), firsts, roots, [-lr / (1 - low**step) for step in steps])
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
@@ -106,9 +106,9 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x: Tensor = matrices.mT if tall else matrices
+    x: Tensor = matrices.mH if tall else matrices
     x = x / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + 1e-7)
-    square = x @ x.mT
+    square = x @ x.mH
     turn: Tensor | None = None
     for number in range(ITERATIONS):
         factor = b * square + c * square @ square
@@ -118,7 +118,14 @@ def orthogonalised(matrices: Tensor) -> Tensor:
             square = factor @ square @ factor
     assert turn is not None
     x = turn @ x
-    return x.mT if tall else x
+    return x.mH if tall else x
+
+
+def _parts(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Real tensors as they are, and complex ones as their real and imaginary parts, which lie in the same
+    memory.
+    """
+    return [torch.view_as_real(one) if one.is_complex() else one for one in tensors]
 
 
 def _gradients(parameters: list[nn.Parameter]) -> list[Tensor]:

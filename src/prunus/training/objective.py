@@ -85,6 +85,7 @@ class Objective:
         """Which samples are told right, (batch,) bool; None where this is no classification."""
         if (
             not (isinstance(outputs, Tensor) and isinstance(targets, Tensor))
+            or outputs.is_complex()
             or outputs.dim() != 2
             or targets.dim() != 1
             or targets.is_floating_point()

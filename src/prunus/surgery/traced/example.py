@@ -114,8 +114,9 @@ def of_batch_two(inputs: Inputs) -> Inputs:
 
 def drawn(tensor: Tensor, shape: list[int], device: torch.device) -> Tensor:
     """Random numbers, or zeros where they are whole, of a tensor's type."""
-    if tensor.dtype.is_floating_point:
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(
+    if tensor.dtype.is_floating_point or tensor.dtype.is_complex:
+        wide = torch.complex64 if tensor.dtype.is_complex else torch.float32
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=wide).to(
             device, tensor.dtype
         )
     return torch.zeros(shape, dtype=tensor.dtype, device=device)
