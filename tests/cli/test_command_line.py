@@ -128,6 +128,37 @@ def test_errors_are_one_object_with_json() -> None:
     assert error["type"] == "ModelNameError" and "resnet57" in error["message"]
 
 
+MISUSED = {
+    "no such option": ["prune", "lenet5", "--bogus"],
+    "no such option of all verbs": ["--bogus", "models"],
+    "no such verb": ["prunes"],
+    "no argument": ["profile"],
+    "no option": ["unpack", "a.prunus"],
+    "no number": ["prune", "lenet5", "--rate", "x", "-o", "out"],
+    "no value": ["prune", "lenet5", "-o"],
+    "two targets": ["prune", "lenet5", "--rate", "0.5", "--macs", "0.5", "-o", "out"],
+    "one model": ["compare", "lenet5"],
+    "no network": ["segment", "a.png"],
+}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("kind", MISUSED)
+def test_misuse_is_one_object_with_json(kind: str, first: bool) -> None:
+    plain = MISUSED[kind]
+    verb = 1 + (plain[0] == "--bogus")
+    place = verb if first else len(plain) - (plain[-1] == "-o")
+    asked = runner.invoke(app, [*plain[:place], "--json", *plain[place:]])
+    assert asked.exit_code == 2
+    found = json.loads(asked.stdout)
+    assert list(found) == ["error"] and found["error"]["type"] == "UsageError"
+    message = found["error"]["message"]
+    assert message.endswith((".", "?")) and "\n" not in message
+    told = runner.invoke(app, plain)
+    assert told.exit_code == 2 and told.stdout == ""
+    assert message.split()[0] in asked.stderr and "Error" in told.stderr
+
+
 @pytest.mark.parametrize("how", ["option", "environment"])
 def test_debug_raises(how: str) -> None:
     arguments = ["--debug", "profile", "resnet57"] if how == "option" else ["profile", "resnet57"]

@@ -41,7 +41,11 @@ class Commands(TyperGroup):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Keep the arguments as they were typed: results say which command made them."""
         typed = list(args)
-        context = super().make_context(info_name, args, parent=parent, **extra)
+        try:
+            context = super().make_context(info_name, args, parent=parent, **extra)
+        except Exception as error:
+            _tell_misuse(error, "--json" in typed)
+            raise
         context.meta[COMMAND] = typed
         return context
 
@@ -68,9 +72,8 @@ class Commands(TyperGroup):
             _fail(unusable(error), type(error).__name__, "--json" in typed)
             raise typer.Exit(1) from None
         except Exception as error:
-            # Usage errors belong to the command-line library, whose module depends on its version; it shows
-            # them.
-            if debug or hasattr(error, "exit_code"):
+            _tell_misuse(error, "--json" in typed)
+            if debug or _is_misuse(error):
                 raise
             _fail(unknown(error), type(error).__name__, "--json" in typed)
             raise typer.Exit(1) from None
@@ -81,8 +84,25 @@ def _fail(text: str, kind: str, as_json: bool) -> None:
     text = one_line(text)
     streams.say(f"prunus: {text}")
     if as_json:
-        with suppress(OSError):
-            print(json.dumps({"error": {"type": kind, "message": text}}), flush=True)
+        _print_error(text, kind)
+
+
+def _is_misuse(error: Exception) -> bool:
+    """Whether an error is one of the command-line library's own, which it shows by itself; in which module
+    these are depends on its version.
+    """
+    return hasattr(error, "exit_code")
+
+
+def _tell_misuse(error: Exception, as_json: bool) -> None:
+    """With --json, what the command-line library is about to say on stderr, as the one object on stdout."""
+    if as_json and _is_misuse(error) and hasattr(error, "format_message"):
+        _print_error(one_line(error.format_message()), "UsageError")
+
+
+def _print_error(text: str, kind: str) -> None:
+    with suppress(OSError):
+        print(json.dumps({"error": {"type": kind, "message": text}}), flush=True)
 
 
 app = typer.Typer(
