@@ -16,6 +16,7 @@ from prunus._foundation.atomic import write_atomically
 from prunus.errors import FileFormatError, clause
 from prunus.storage.digest import CHECKSUM, digest
 from prunus.storage.lock import settle
+from prunus.storage.tensors import as_stored
 
 SCHEMA = 2  # 1 had no checksum
 _TENSOR = "tensor"
@@ -74,21 +75,29 @@ def read_tree(path: str | Path) -> Any:
         ) from error
 
 
-def _take_apart(node: Any, tensors: dict[str, Tensor]) -> Any:
+def _take_apart(node: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     """The tree with numbered places for its tensors; dicts become lists of pairs, as JSON knows text keys
-    only.
+    only. `path` is where the node stands, for errors.
     """
     if isinstance(node, Tensor):
         name = str(len(tensors))
-        tensors[name] = node.detach().to("cpu", copy=True).contiguous()
+        held = as_stored(path, node)
+        # numbers that two tensors share are written twice
+        tensors[name] = held.clone() if held.data_ptr() == node.data_ptr() else held
         return {_TENSOR: name}
     if isinstance(node, dict):
         wrong = [key for key in node if type(key) not in (str, int)]
         if wrong:
             raise FileFormatError(f"A checkpoint holds texts and whole numbers as keys, not {wrong[0]!r}.")
-        return {_KEYS: [[key, _take_apart(value, tensors)] for key, value in node.items()]}
+        return {
+            _KEYS: [
+                [key, _take_apart(value, tensors, f"{path}.{key}".lstrip("."))] for key, value in node.items()
+            ]
+        }
     if isinstance(node, (list, tuple)):
-        return [_take_apart(value, tensors) for value in node]
+        return [
+            _take_apart(value, tensors, f"{path}.{place}".lstrip(".")) for place, value in enumerate(node)
+        ]
     if node is None or isinstance(node, (bool, int, float, str)):
         return node
     raise FileFormatError(

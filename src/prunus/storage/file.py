@@ -30,6 +30,7 @@ from prunus.storage.coded_file import is_coded_file, load_coded
 from prunus.storage.digest import CHECKSUM, digest
 from prunus.storage.header import SCHEMA, Header, parse
 from prunus.storage.lock import settle
+from prunus.storage.tensors import all_stored
 from prunus.storage.traced_format import rehearse_data, traced_from_data, traced_to_data
 from prunus.surgery.blocks import left_out
 from prunus.surgery.origin import Origin
@@ -45,12 +46,12 @@ def save(model: nn.Module, path: str | Path) -> None:
 
     A compact model of its own class is restored into a fresh `build_model()`; a traced one stands alone.
 
-    Raises FileFormatError if the traced graph holds something that has no form in a file, or that `load`
-    would refuse.
+    Raises FileFormatError if a tensor or something in the traced graph has no form in a file, or if `load`
+    would refuse it.
     """
     path = Path(path)
     origin = getattr(model, "prunus", None)
-    tensors = {name: t.detach().to("cpu").contiguous() for name, t in named_tensors(model).items()}
+    tensors = all_stored(named_tensors(model))
     header: dict[str, Any] = {
         "schema": SCHEMA,
         "mode": (

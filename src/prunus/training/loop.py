@@ -14,7 +14,9 @@ from prunus._foundation.arguments import door
 from prunus._foundation.memory import held_memory
 from prunus.data.sets import Split
 from prunus.errors import ConfigError
+from prunus.paint.model_copy import named_tensors
 from prunus.storage.checkpoint import read_tree
+from prunus.storage.tensors import check_tensors
 from prunus.training.config import TrainConfig
 from prunus.training.course import Course, Validation
 from prunus.training.distributed import seed_device
@@ -86,7 +88,7 @@ def train(
             loss that became infinite or undefined (the text names epoch and step; the weights are those
             before that step).
         DataError: no samples or batches, or labels beyond the model's classes.
-        FileFormatError: the checkpoint cannot be read or written.
+        FileFormatError: the checkpoint cannot be read or written, or cannot hold a tensor of the model.
     """
     checkpoint = None if checkpoint is None else Path(checkpoint)
     device, _ = placement(model)
@@ -99,6 +101,8 @@ def train(
     cuda = [device] if device.type == "cuda" else []
     with held_memory(), torch.random.fork_rng(devices=cuda), mode(model, training=True):
         seed_device(config.seed, device)
+        if checkpoint is not None:
+            check_tensors(named_tensors(model))  # now, not when an epoch has been lost
         if resume and checkpoint is not None and checkpoint.exists():
             training.restore(read_tree(checkpoint), checkpoint)
         else:
