@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from prunus.data.pictures import IGNORED, Example, Loaded
 from prunus.errors import DataError
 from prunus.segmentation import Confusion, evaluate
 from prunus.segmentation.metrics import classes_of
+
+
+class Under(nn.Module):
+    """Returns the logits of another network as torchvision's do."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"out": self.inner(x)}
 
 
 @pytest.mark.parametrize("maps", [1, 3])
@@ -31,6 +42,7 @@ def test_whole_pictures_are_counted_pixel_by_pixel(maps: int) -> None:
         ).view(2, 1, 1)
         wanted.add(classes_of(model(image[None]).detach())[0], example.mask.pixels[0])
     found = evaluate(model, examples, normalise, tile=32, overlap=8)
+    assert torch.equal(found.counts, evaluate(Under(model), examples, normalise, tile=32, overlap=8).counts)
     assert int(found.counts.sum()) == 20 * 70 + 50 * 33 - 2 * 70 - 2 * 33
     assert int((found.counts - wanted.counts).abs().sum()) <= 2  # blending may turn a tie
     with pytest.raises(DataError, match="a has no mask"):

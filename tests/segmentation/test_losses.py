@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from prunus.data.pictures import IGNORED
+from prunus.errors import ArgumentError
 from prunus.segmentation import binary, dice_loss, log_jaccard
 from prunus.segmentation.losses import cross_entropy
 
@@ -59,3 +61,15 @@ def test_a_sample_that_nobody_knows_costs_nothing() -> None:
     targets = torch.full((2, 4, 5), IGNORED)
     for loss in (cross_entropy, dice_loss, log_jaccard):
         assert torch.allclose(loss(LOGITS, targets), torch.zeros(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, dice_loss, log_jaccard, binary])
+def test_logits_may_lie_in_a_dictionary(loss: Callable[..., torch.Tensor]) -> None:
+    assert torch.equal(loss({"out": LOGITS, "aux": LOGITS[:, :1]}, TARGETS), loss(LOGITS, TARGETS))
+    for wrong in ({"logits": LOGITS}, [LOGITS], None, {"out": None}):
+        with pytest.raises(
+            ArgumentError, match='logits must be a tensor, by itself or under "out" in a dict'
+        ):
+            loss(wrong, TARGETS)
+    with pytest.raises(ArgumentError, match=r"targets must be of shape \(batch, H, W\)"):
+        loss({"out": LOGITS[..., 1:]}, TARGETS)

@@ -8,7 +8,7 @@ import torch
 from prunus.data.pictures import IGNORED
 from prunus.errors import DataError
 from prunus.segmentation import Confusion
-from prunus.segmentation.metrics import classes_of
+from prunus.segmentation.metrics import classes_of, maps_of
 
 DRAW = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(2, 3, 4, 5, generator=DRAW, dtype=torch.float64)
@@ -57,3 +57,9 @@ def test_what_is_quoted_is_of_the_foreground_or_a_mean() -> None:
     three.counts = torch.tensor([[50, 10, 0], [5, 35, 0], [0, 0, 0]])
     # a class that is nowhere does not count
     assert three.figures()["IoU"] == pytest.approx((100 * 50 / 65 + 100 * 35 / 50) / 2)
+
+
+def test_logits_are_found_among_outputs() -> None:
+    assert maps_of({"out": LOGITS, "aux": None}) is LOGITS and maps_of(LOGITS) is LOGITS
+    other = {"logits": LOGITS}
+    assert maps_of(other) is other and maps_of(None) is None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -104,3 +108,43 @@ def test_reflection_continues_small_pictures() -> None:
     picture = torch.arange(6.0).view(1, 2, 3)
     assert torch.equal(reflected(picture, 3, 5), F.pad(picture[None], (0, 2, 0, 1), mode="reflect")[0])
     assert reflected(torch.ones(1, 1, 1), 4, 4).shape == (1, 4, 4)
+
+
+class Returning(nn.Module):
+    """Something made of the logits of every pixel."""
+
+    def __init__(self, made: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.conv, self.made = nn.Conv2d(3, 2, 1), made
+
+    def forward(self, x: Tensor) -> Any:
+        return self.made(self.conv(x))
+
+
+@pytest.mark.parametrize("kind", [dict, OrderedDict])
+def test_logits_may_lie_in_a_dictionary(kind: type) -> None:
+    model = Returning(lambda y: kind(out=y, aux=y[:, :1]))
+    picture = torch.randn(3, 20, 33, generator=DRAW)
+    found = predict(model, picture, tile=16, overlap=4)
+    assert torch.allclose(found, model.conv(picture[None])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda y: y[..., ::2, ::2], r"a tensor of shape \(1, 2, 8, 8\)"),
+        (lambda y: {"out": y[..., ::2, ::2]}, r"a tensor of shape \(1, 2, 8, 8\)"),
+        (lambda y: y.mean((2, 3)), r"a tensor of shape \(1, 2\)"),
+        (lambda y: y[0], r"a tensor of shape \(2, 16, 16\)"),
+        (lambda y: y[:0], r"a tensor of shape \(0, 2, 16, 16\)"),
+        (lambda y: y[:, :0], r"a tensor of shape \(1, 0, 16, 16\)"),
+        (lambda y: y.to(torch.complex64), r"a tensor of shape \(1, 2, 16, 16\)"),
+        (lambda y: (y, y), "the tuple "),
+        (lambda y: {"logits": y}, "the dict "),
+        (lambda y: None, "None"),
+    ],
+)
+def test_what_are_no_logits_of_every_pixel_is_told(made: Callable[[Tensor], Any], words: str) -> None:
+    text = r"Returning must return logits \(1, classes, 16, 16\) of tiles of 16 pixels a side, .*, not "
+    with pytest.raises(ConfigError, match=text + words):
+        predict(Returning(made), torch.zeros(3, 10, 10), tile=16, overlap=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,8 +11,11 @@ from torch import Tensor, nn
 
 import prunus
 from prunus._foundation.confidence import Rows, judged
+from prunus.data.pictures import IGNORED
+from prunus.errors import ConfigError
 from prunus.methods.common import Target
 from prunus.methods.one_shot import one_shot
+from prunus.segmentation.losses import cross_entropy
 from prunus.tasks import MeanIoU, Task
 from prunus.training import TrainConfig
 
@@ -70,3 +75,38 @@ def test_segmentation_has_a_bound_by_picture_and_no_void_pixels() -> None:
         model, task, score=lambda graph: prunus.scores.norm(graph), target=Target("rate", 0.25), config=SHORT
     )
     assert outcome.steps[-1].value == pytest.approx(task.value(outcome.model))
+
+
+class Under(nn.Module):
+    """Returns logits as torchvision's networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = segmenter()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"out": self.inner(x)}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_logits_in_a_dictionary_are_trained_and_measured_alike(
+    precision: Literal["float32", "bfloat16"],
+) -> None:
+    config = TrainConfig(epochs=1, batch_size=1, lr=0.02, precision=precision)
+    train, held, test = (
+        [(x, torch.where(y == 7, IGNORED, y)) for x, y in stripes(count, seed)]
+        for seed, count in enumerate((6, 4, 4))
+    )
+    task = Task(train, held, test, loss=cross_entropy, metric=MeanIoU())
+    plain, under = segmenter(), Under()
+    histories = [task.fit(one, config) for one in (plain, under)]
+    assert histories[0].epochs[0].loss == histories[1].epochs[0].loss
+    for mine, theirs in zip(plain.state_dict().values(), under.inner.state_dict().values()):
+        assert torch.equal(mine, theirs)
+    assert task.value(plain) == task.value(under)
+
+
+@pytest.mark.parametrize("outputs", [None, {"logits": torch.zeros(1, 2, 3, 3)}, torch.zeros(1, 2)])
+def test_what_are_no_maps_has_no_mean_iou(outputs: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Mean IoU is of logits .*, not of"):
+        MeanIoU().entries(outputs, torch.zeros(1, 3, 3))

@@ -35,7 +35,8 @@ from prunus.planning.losses import Losses, curve
 from prunus.plans.mask import lost_slots, produced, set_to_zero
 from prunus.plans.verify import evaluating
 from prunus.scores.products import LayerProducts, families
-from prunus.tasks.segmentation import MeanIoU, maps_of
+from prunus.segmentation.metrics import maps_of
+from prunus.tasks.segmentation import MeanIoU
 
 if TYPE_CHECKING:
     from prunus.tasks import Task

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from prunus.data.pictures import IGNORED
-from prunus.segmentation.metrics import classes_of
-from prunus.tasks.segmentation import maps_of
+from prunus.segmentation.metrics import classes_of, maps_of
 
 MOST_BOXES = 20
 

@@ -23,7 +23,7 @@ from prunus.runs.settings import Network, network_of
 from prunus.runs.texts import parse_planes
 from prunus.segmentation import Confusion
 from prunus.segmentation.files import lost_place, mask_rows, segment_file
-from prunus.segmentation.metrics import classes_of
+from prunus.segmentation.metrics import classes_of, maps_of
 from prunus.segmentation.predict import predict, reader
 from prunus.storage.lock import check_file
 from prunus.tasks import MeanIoU
@@ -199,8 +199,7 @@ def _predicted(
         for inputs, targets in task.batches("test", model=opened.model):
             outputs = task.called(opened.model, inputs)
             task.metric.entries(outputs, targets)  # says in a sentence what outputs it is not of
-            logits = outputs["out"] if isinstance(outputs, dict) else outputs
-            for one, mask in zip(logits, targets):
+            for one, mask in zip(maps_of(outputs), targets):
                 yield "", one, torch.where(mask == task.metric.ignore, IGNORED, mask)
 
 

@@ -30,14 +30,15 @@ def evaluate(
     """Count every pixel of the pictures; metrics are over all of them together, as is usual for buildings.
 
     Args:
-        model: (batch, planes, tile, tile) to logits (batch, classes, tile, tile); a single map is the
-            foreground of a binary mask.
+        model: (batch, planes, tile, tile) to logits (batch, classes, tile, tile), by themselves or under
+            "out" in a dictionary; a single map is the foreground of a binary mask.
         examples: pictures with masks.
         normalise: (mean, std) of every plane, in units of 0..1.
         tile, overlap, batch_size: as for `predict`.
 
     Raises:
         DataError: no pictures, one without a mask, or a mask with classes that the model does not have.
+        ConfigError: a network that gives something else.
     """
     return together(
         picture_by_picture(model, examples, normalise, tile=tile, overlap=overlap, batch_size=batch_size)

@@ -68,8 +68,9 @@ def segment_file(
 
     Raises:
         DataError: no readable picture, or one with other planes than `normalise` has.
-        ConfigError: a mask that is too large for another format than TIFF, or of more than 65,536 classes; or
-            another process is writing it, or its folder cannot be written to.
+        ConfigError: a network whose outputs are no logits of every pixel, or of more than 65,536 classes; a
+            mask that is too large for another format than TIFF; or another process is writing it, or its
+            folder cannot be written to.
         FileFormatError: a file that cannot be written.
         MissingExtraError: a library that reads or writes the format is not installed.
     """

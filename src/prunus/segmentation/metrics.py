@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,6 +88,13 @@ class Confusion:
 def together(confusions: Sequence[Confusion]) -> Confusion:
     """All pixels of several counts."""
     return Confusion.of(torch.stack([confusion.counts for confusion in confusions]).sum(0))
+
+
+def maps_of(outputs: Any) -> Any:
+    """The logits among a network's outputs: what is under "out" in a dictionary, as torchvision's networks
+    return it, and otherwise all there is.
+    """
+    return outputs["out"] if isinstance(outputs, Mapping) and "out" in outputs else outputs
 
 
 def classes_of(logits: Tensor) -> Tensor:

@@ -5,14 +5,17 @@ that memory is bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus._foundation.arguments import at_least, checked, shaped
+from prunus._foundation.wording import given
 from prunus.data.pictures import Picture
 from prunus.errors import ConfigError, DataError
+from prunus.segmentation.metrics import maps_of
 from prunus.training.evaluation import mode, placement
 from prunus.training.feeding import Normalise
 
@@ -37,7 +40,8 @@ def predict(
     """Logits of a whole picture in memory, (classes, H, W) float32, on the CPU.
 
     Args:
-        model: (batch, planes, tile, tile) to logits (batch, classes, tile, tile).
+        model: (batch, planes, tile, tile) to logits (batch, classes, tile, tile), by themselves or under
+            "out" in a dictionary, as torchvision's networks return them.
         picture: (planes, H, W), normalised.
         tile: side of a tile [pixels].
         overlap: of neighbouring tiles [pixels].
@@ -45,7 +49,7 @@ def predict(
         on_step: called with (tiles done, tiles in all).
 
     Raises:
-        ConfigError: an overlap that leaves nothing of a tile.
+        ConfigError: an overlap that leaves nothing of a tile, or a network that gives something else.
     """
 
     def read(top: int, left: int, height: int, width: int) -> Tensor:
@@ -84,7 +88,7 @@ def strips(
     below, as in a picture that is smaller than a tile, the picture is reflected.
 
     Raises:
-        ConfigError: an overlap that leaves nothing of a tile.
+        ConfigError: an overlap that leaves nothing of a tile, or a network that gives something else.
     """
     if tile < 1 or not 0 <= 2 * overlap <= tile:
         raise ConfigError(f"Tiles of {tile} pixels can overlap by 0 to {tile // 2}, not by {overlap}.")
@@ -132,7 +136,28 @@ def _row(
             windows = torch.stack(
                 [reflected(read(top, left, rows, min(tile, width - left)), tile, tile) for left in part]
             )
-            yield from zip(part, model(windows.to(device, dtype)).float().cpu())
+            outputs = model(windows.to(device, dtype))
+            yield from zip(part, _logits(outputs, len(part), tile, type(model).__name__).float().cpu())
+
+
+def _logits(outputs: Any, count: int, tile: int, name: str) -> Tensor:
+    """The logits among what a network makes of so many tiles. Raises ConfigError where there are none of the
+    tiles' sides.
+    """
+    found = maps_of(outputs)
+    if (
+        isinstance(found, Tensor)
+        and not found.is_complex()
+        and found.dim() == 4
+        and len(found) == count
+        and found.shape[1]
+        and found.shape[2:] == (tile, tile)
+    ):
+        return found
+    raise ConfigError(
+        f"{name} must return logits ({count}, classes, {tile}, {tile}) of tiles of {tile} pixels a side, by"
+        f' themselves or under "out" in a dictionary, not {given(found)}.'
+    )
 
 
 def reader(picture: Picture, normalise: Normalise, name: str) -> Read:

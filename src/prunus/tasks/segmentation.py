@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from prunus._foundation.confidence import Rows
+from prunus._foundation.wording import given
 from prunus.data.pictures import IGNORED
 from prunus.errors import ConfigError
 from prunus.segmentation.evaluation import figures_of
-from prunus.segmentation.metrics import Confusion, classes_of
+from prunus.segmentation.metrics import Confusion, classes_of, maps_of
 from prunus.tasks.metrics import ClassFigure
 
 
@@ -44,10 +45,9 @@ class MeanIoU:
         """
         logits = maps_of(outputs)
         if not isinstance(logits, Tensor) or logits.dim() < 3 or logits.shape[2:] != targets.shape[1:]:
-            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ConfigError(
                 f"Mean IoU is of logits (batch, classes, H, W) and masks {tuple(targets.shape)}, not of"
-                f" {shape}."
+                f" {tuple(logits.shape) if isinstance(logits, Tensor) else given(logits)}."
             )
         found = classes_of(logits)
         counts = []
@@ -66,8 +66,3 @@ class MeanIoU:
         whole = Confusion.of(torch.stack(list(entries)).sum(0))
         there = whole.counts.sum(1).tolist()
         return [ClassFigure(label, *one) for label, one in enumerate(zip(whole.iou().tolist(), there))]
-
-
-def maps_of(outputs: Any) -> Any:
-    """The logits among a network's outputs."""
-    return outputs["out"] if isinstance(outputs, dict) and "out" in outputs else outputs

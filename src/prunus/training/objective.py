@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -105,5 +106,7 @@ def as_tensor(loss: Any) -> Tensor:
 
 
 def _wide(outputs: Any) -> Any:
+    if type(outputs) in (dict, OrderedDict):  # as torchvision's networks for segmentation return
+        return type(outputs)((name, _wide(value)) for name, value in outputs.items())
     half = isinstance(outputs, Tensor) and outputs.dtype in (torch.bfloat16, torch.float16)
     return outputs.float() if half else outputs
