@@ -14,6 +14,7 @@ HEADER = (
     "| variant | peak rate | seeds | epochs | cost | time | accuracy | against the shortened schedule"
     " at equal cost | MACs left |"
 )
+FAR = 1.25  # a cost that is so many times beyond those of the control has none
 ABOUT = """Accuracy over the cost of training, every variant at the peak rate that was best on held-out
 samples. Cost is samples times MACs over all epochs, of what the full schedule costs; time is that of the
 process, on one thread, of what the full schedule took with the same seed. Accuracies are of the last epoch,
@@ -136,7 +137,7 @@ def difference(rows: list[Row], tested: list[Row]) -> str:
             for one in tested
             if one["variant"] == CONTROL and one["seed"] == row["seed"]
         }
-        if control:
+        if control and min(control) / FAR <= row["cost"] <= max(control) * FAR:
             found.append(row["accuracy"] - between(control, row["cost"]))
     if not found or rows[0]["variant"] == CONTROL:
         return ""

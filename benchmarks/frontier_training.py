@@ -28,6 +28,7 @@ from prunus.runs.control import whole_epochs
 from prunus.tasks import Task
 from prunus.training import Curriculum, EpochRecord, Taught, TrainConfig, taught
 
+GROWING = ("first_size", "full_size_from")  # settings of images that grow
 TEACHERS_SEED = 1000  # beside that of its pupil
 CLASSES, WIDTHS = 10, 8  # widths are multiples of what processors compute at once
 
@@ -61,7 +62,9 @@ class Subject:
         return len(self.task.train)
 
     def config(self, epochs: int, lr: float, seed: int, **changed: Any) -> TrainConfig:
-        """The settings of a training, but for those that are changed."""
+        """The settings of a training, but for those that are changed; LeNets take images of one size only."""
+        if self.network.startswith("lenet"):
+            changed = {name: value for name, value in changed.items() if name not in GROWING}
         return settings(epochs, lr, seed, **{"augment": self.augment} | changed)
 
     def chosen(self, variant: Variant, budget: float, seed: int) -> tuple[Curriculum | None, Selected | None]:

@@ -102,6 +102,8 @@ def test_the_control_is_read_off_at_equal_cost() -> None:
     rows = [row(CONTROL, cost, value, seed=seed) for cost, value in accuracies.items() for seed in (0, 1)]
     rows += [row(RULE, 0.5, 91 + seed, seed=seed, seconds=1.0) for seed in (0, 1)]
     assert "| +1.50 ± 0.50 |" in table({"rows": rows})
+    far = [one | {"cost": 0.7} for one in rows if one["variant"] == RULE]  # nothing to be read off there
+    assert "+" not in table({"rows": [*rows[:4], *far]}).partition("### Budget 0.5")[2]
 
 
 def test_a_rate_is_chosen_and_then_used(
