@@ -48,9 +48,15 @@ def drawing(rows: Sequence[Row], width: float) -> str:
         entitled(canvas, axes, f"{called}, {network}: accuracy, %")
         panel(axes, [row for row in rows if tuple(row[name] for name in KIND) == kind])
         axes.set_xlabel(f"cost, of {epochs} epochs", fontsize=SMALL, loc="right", labelpad=4)
-    handles, titles = panels[0].get_legend_handles_labels()
+    drawn = {title: handle for axes in panels for handle, title in zip(*axes.get_legend_handles_labels())}
     canvas.figure.legend(
-        handles, titles, loc="upper left", ncols=4, frameon=False, fontsize=SMALL, labelcolor="linecolor"
+        drawn.values(),
+        drawn,
+        loc="upper left",
+        ncols=len(LINES),
+        frameon=False,
+        fontsize=SMALL,
+        labelcolor="linecolor",
     )
     svg = canvas.svg("frontier", "Accuracy over the cost of training")
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{COLOURS}", 1)

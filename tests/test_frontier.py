@@ -13,9 +13,10 @@ import torch
 from benchmarks import frontier
 from benchmarks.frontier import bracketed, choose_rate, decide
 from benchmarks.frontier_pictures import picture_subject
+from benchmarks.frontier_plot import LINES, drawing
 from benchmarks.frontier_table import best_rate, between, length, table
 from benchmarks.frontier_training import Subject, measured
-from benchmarks.frontier_variants import CONTROL, FAST_RULE, RULE, SCRATCH, VARIANTS
+from benchmarks.frontier_variants import CONTROL, FAST, FAST_RULE, RULE, SCRATCH, VARIANTS
 from benchmarks.rows import Row, unrecorded
 from PIL import Image
 
@@ -151,6 +152,14 @@ def test_pictures_are_a_subject(tmp_path: Path) -> None:
     small, left = choosing.small(0)
     assert small(torch.zeros(1, 1, 64, 64)).shape == (1, 1, 64, 64) and 0.4 < left < 0.6
     assert choosing.config(2, 0.1, 3, ema=0.9).ema == 0.9
+
+
+def test_every_set_has_a_panel_and_every_way_a_name() -> None:
+    rows = [row(CONTROL, cost, 90 + cost, seed=seed) for cost in (0.25, 1.0) for seed in (0, 1)]
+    rows += [one | {"called": "others", "variant": name} for one in rows for name in (RULE, SCRATCH, FAST)]
+    text = drawing(rows, 760)
+    assert text.startswith("<svg xmlns=") and text.count("lenet5: accuracy, %") == 2
+    assert all(f">{title}<" in text for title, _ in LINES.values())
 
 
 def told(key: Row) -> Row:
