@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.environment import precision
 from benchmarks.frontier_training import Subject
-from benchmarks.segmentation import folded, shrunk
+from benchmarks.segmentation import folded, settings, shrunk
 from prunus import models
 from prunus.data.picture_sets import load_pictures, statistics
 from prunus.segmentation import Patches
@@ -45,16 +44,7 @@ class PictureSubject(Subject):
 
     def config(self, epochs: int, lr: float, seed: int, **changed: Any) -> TrainConfig:
         """As `benchmarks.segmentation` trains."""
-        usual: dict[str, Any] = {
-            "batch_size": 8,
-            "schedule": "onecycle",
-            "optimizer": "adam",
-            "weight_decay": 0.0,
-            "clip": 1.0,
-            "precision": precision(),
-            "channels_last": True,
-        }
-        return TrainConfig(epochs=epochs, lr=lr, seed=seed, **usual | changed)
+        return settings(epochs, lr, seed, **changed)
 
 
 def picture_subject(folder: Path, epochs: int, validation: bool) -> PictureSubject:

@@ -36,7 +36,7 @@ from prunus.measure.machine import Here
 from prunus.measure.shapes import timed_layers
 from prunus.planning.width_search import Clocked
 from prunus.plans.plan import Plan
-from prunus.training import Calibration, evaluate, recalibrate_if_better
+from prunus.training import Calibration, recalibrate_if_better
 
 RESULT = RESULTS / "latency_tuned.json"
 KEY = ("called", "network", "epochs", "lr", "share")
@@ -85,7 +85,7 @@ def plan(result: Row, options: argparse.Namespace, dense: nn.Module, samples: Ma
     key = key_of(options, KEY) | {"training": AS_IT_IS, "seed": 0}
     if measured_before(result, key):
         return
-    before = accuracy(dense, samples)
+    before = tuned.accuracy(dense, samples, options)
     for way, (found, reached, milliseconds) in as_quick_as_planned(dense, samples, options.share).items():
         graph = prunus.trace(dense, samples.example)
         inputs = Calibration(samples.train, samples.normalise, seed=0)
@@ -96,7 +96,7 @@ def plan(result: Row, options: argparse.Namespace, dense: nn.Module, samples: Ma
         storage.save(network.eval(), file)
         row = key | {"way": way, "latency": reached, "dense_ms": milliseconds}
         row |= about(graph, scores.norm(graph), found) | {"samples": len(samples.measuring)}
-        row |= {"accuracy": {"dense": before, "after": accuracy(network, samples)}}
+        row |= {"accuracy": {"dense": before, "after": tuned.accuracy(network, samples, options)}}
         add(RESULT, result, row, record("benchmarks.latency_tuned", "onnxruntime", seed=0))
 
 
@@ -136,7 +136,11 @@ def tune(result: Row, options: argparse.Namespace, dense: nn.Module, samples: Ma
                 continue
             network = storage.load(place(options, name_of(row["way"], options)), partial(empty, options))
             tuned.tune(options, samples, dense, name_of(row["way"], options), network, seed)
-            new = row | key | {"accuracy": row["accuracy"] | {"after": accuracy(network, samples)}}
+            new = (
+                row
+                | key
+                | {"accuracy": row["accuracy"] | {"after": tuned.accuracy(network, samples, options)}}
+            )
             new.pop("measured")
             add(RESULT, result, new, record("benchmarks.latency_tuned", seed=seed))
             print(f"{options.network}, {row['way']}, seed {seed}: {new['accuracy']}", flush=True)
@@ -155,11 +159,6 @@ def name_of(way: str, options: argparse.Namespace) -> str:
 def empty(options: argparse.Namespace) -> nn.Module:
     """The dense network with random weights."""
     return models.build(options.network, num_classes=1000 if options.network == MOBILENET else CLASSES)
-
-
-def accuracy(network: nn.Module, samples: Material) -> float:
-    """On the test samples [%]."""
-    return round(evaluate(network.eval(), samples.measuring, samples.normalise).accuracy, 2)
 
 
 if __name__ == "__main__":

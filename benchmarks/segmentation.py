@@ -316,18 +316,7 @@ class Run:
     def config(self, epochs: int, share: float, schedule: Any) -> TrainConfig:
         """Adam at a share of the network's rate."""
         rate = share * RATES[self.key["network"]]
-        return TrainConfig(
-            epochs=epochs,
-            batch_size=64,
-            lr=rate,
-            schedule=schedule,
-            optimizer="adam",
-            weight_decay=0,
-            clip=1.0,
-            precision=precision(),
-            channels_last=True,
-            seed=self.key["seed"],
-        )
+        return settings(epochs, rate, self.key["seed"], schedule=schedule)
 
     def both(self, network: nn.Module) -> dict[str, Figures]:
         """On the pictures that keep the tolerance, and on those that nothing is chosen by."""
@@ -340,6 +329,20 @@ class Run:
         """Metrics over whole pictures, in the precision of the training."""
         with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bfloat16"):
             return evaluate(network, pictures, self.pictures.normalise).figures()
+
+
+def settings(epochs: int, lr: float, seed: int, **changed: Any) -> TrainConfig:
+    """How networks are trained on windows, but for what is changed."""
+    usual: dict[str, Any] = {
+        "batch_size": 64,
+        "schedule": "onecycle",
+        "optimizer": "adam",
+        "weight_decay": 0,
+        "clip": 1.0,
+        "precision": precision(),
+        "channels_last": True,
+    }
+    return TrainConfig(epochs=epochs, lr=lr, seed=seed, **usual | changed)
 
 
 def name_of(key: Row) -> str:

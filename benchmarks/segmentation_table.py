@@ -36,8 +36,12 @@ def _name(row: Row) -> str:
 
 def _fold(row: Row) -> str:
     """What a row has beside others of its network and seed."""
-    start = f", weights start as {row['start']}" if row["start"] != "ones" else ""
-    return (f", fold {row['fold']} of {row['folds']}" if row["folds"] else "") + start
+    return (f", fold {row['fold']} of {row['folds']}" if row["folds"] else "") + _start(row)
+
+
+def _start(row: Row) -> str:
+    """How the weights begin, where that is not as usual."""
+    return f", weights start as {row['start']}" if row["start"] != "ones" else ""
 
 
 def _sections(rows: list[Row]) -> list[str]:
@@ -79,11 +83,10 @@ def _means(rows: list[Row]) -> list[str]:
 def _recipe(row: Row) -> str:
     """Everything but seed and fold, in words."""
     folds = f", {row['folds']} folds" if row["folds"] else ""
-    start = f", weights start as {row['start']}" if row["start"] != "ones" else ""
     return (
         f"{row['network']}, width {row['width']}, {row['called']}, {row['epochs']} epochs, trials of"
         f" {row['trial_epochs']}, {row['importance']}, {row['scope']}, widths in multiples of"
-        f" {row['round_to']}{start}{folds}"
+        f" {row['round_to']}{_start(row)}{folds}"
     )
 
 
