@@ -67,6 +67,25 @@ def test_several_inputs_need_no_loss_of_their_own(kind: str) -> None:
     assert out.plan.after.macs <= 0.5 * out.plan.before.macs and out.tuning is not None
 
 
+def test_the_mean_loss_is_one_of_targets_in_training_and_in_evaluation() -> None:
+    """Channels come before samples here, so the inputs of a batch do not tell how many it has."""
+
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = pooled().eval()
+
+        def forward(self, images: Tensor) -> Tensor:
+            return cast(Tensor, self.network(images.transpose(0, 1)))
+
+    batches = [(images.transpose(0, 1), labels) for images, labels in parts(7)]
+    model = Turned().eval()
+    task = Task(batches, batches, batches, loss=nn.CrossEntropyLoss())
+    by_sample = F.cross_entropy(model.network(IMAGES), LABELS)
+    assert task.figures(model)[1] == pytest.approx(float(by_sample.detach()), abs=1e-6)
+    assert task.fit(model, CONFIG).epochs[0].samples == 17
+
+
 @pytest.mark.parametrize("sizes", [[8, 8, 1], [1, 8, 8]])
 def test_one_sample_behind_a_pooling_leaves_statistics_to_the_other_batches(sizes: list[int]) -> None:
     pieces = list(zip(IMAGES.split(sizes), LABELS.split(sizes)))
@@ -100,7 +119,7 @@ def test_a_split_of_one_sample() -> None:
 
 
 def test_training_on_one_sample_behind_a_pooling_says_what_to_do() -> None:
-    with pytest.raises(ConfigError, match=r"A batch of 1 sample .*drop_last=True"):
+    with pytest.raises(ConfigError, match=r"A batch of one sample .*drop_last=True"):
         Task(parts(8)).fit(pooled(), CONFIG)
 
 

@@ -25,7 +25,7 @@ from prunus.errors import ConfigError, TargetError
 from prunus.methods._data import Passes, held_out
 from prunus.tasks import Task
 from prunus.training import TrainConfig
-from prunus.training.calls import samples_in
+from prunus.training.calls import samples_of
 from prunus.training.distributed import seed_device
 from prunus.training.evaluation import placement
 from prunus.training.optimizers import new_optimizer
@@ -132,7 +132,7 @@ def _few(task: Task, model: nn.Module, config: TrainConfig) -> list[tuple[Any, A
     found, seen = [], 0
     for inputs, targets in Passes(task, "validation", model, config):
         found.append((inputs, targets))
-        seen += samples_in(inputs)
+        seen += samples_of(inputs, targets)
         if seen >= HELD or len(found) == MOST:
             break
     return found
@@ -144,7 +144,7 @@ def _held_loss(model: nn.Module, task: Task, held: list[tuple[Any, Any]]) -> flo
     so fast; they are as before afterwards.
     """
     before: dict[str, Tensor] = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    counts = [samples_in(inputs) for inputs, _ in held]
+    counts = [samples_of(inputs, targets) for inputs, targets in held]
     losses = [float(task.batch_loss(model, inputs, targets)) for inputs, targets in held]
     for name, buffer in model.named_buffers():
         buffer.copy_(before[name])

@@ -27,7 +27,7 @@ from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, co
 from prunus.tasks.samples import BATCH, Samples
 from prunus.tasks.words import in_words
 from prunus.training.calibration import Calibration
-from prunus.training.calls import called, samples_in
+from prunus.training.calls import called, samples_of
 from prunus.training.config import TrainConfig
 from prunus.training.evaluation import evaluate, mode, placement, sample_by_sample
 from prunus.training.feeding import Normalise, batches
@@ -318,7 +318,7 @@ class Task:
     def _outputs(self, model: nn.Module, part: Part) -> Iterator[tuple[int, Batch]]:
         """How many samples a batch has, and what the model makes of them, with their targets."""
         for inputs, targets in self.batches(part, model=model):
-            yield samples_in(inputs), (self.called(model, inputs), targets)
+            yield samples_of(inputs, targets), (self.called(model, inputs), targets)
 
     def called(self, model: nn.Module, inputs: Any) -> Any:
         """What a model, itself and not its core, makes of the inputs of a batch."""

@@ -18,7 +18,7 @@ from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.paint.model_copy import named_tensors
 from prunus.storage.checkpoint import write_tree
 from prunus.training.best import Best
-from prunus.training.calls import one_value, samples_in, samples_of
+from prunus.training.calls import one_value, samples_of
 from prunus.training.config import TrainConfig, batch_of, rate_factor, size_factor
 from prunus.training.distributed import Ranks
 from prunus.training.ema import Average
@@ -290,7 +290,7 @@ class Course:
             if not one_value(error):
                 raise
             raise ConfigError(
-                f"A batch of {samples_in(inputs)} sample gives a batch norm of {name} one value per channel,"
+                f"A batch of one sample gives a batch norm of {name} one value per channel,"
                 " which has no variance to train with: make batches of at least two, and leave out a last one"
                 " that is shorter (drop_last=True of a DataLoader)."
             ) from error
