@@ -165,8 +165,43 @@ def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.allclose(scores.reconstruction(graph, batches), wanted, rtol=1e-3)
 
 
-def test_layers_that_are_too_wide_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@torch.no_grad()
+def test_a_wide_layer_is_judged_by_what_new_scales_of_its_channels_can_make(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(products, "MOST_COLUMNS", 10)
+    net = network()
+    graph = prunus.trace(net, BATCHES[0])
+    found = scores.reconstruction(graph, BATCHES, ridge=1e-9)
+    hidden = net.a(torch.cat(BATCHES)).relu()
+    outputs = []  # of both readers, what each channel adds: (channels, rows)
+    for inputs, weight, centred in (
+        (windows(hidden), net.b.weight, False),  # 6 channels of 9 columns, and no bias that takes a mean
+        (hidden.flatten(1), net.other.weight, True),  # of 25 columns, pixels of a picture
+    ):
+        split = inputs.view(len(inputs), 6, -1)
+        each = [split[:, c] @ weight.view(len(weight), 6, -1)[:, c].T for c in range(6)]
+        outputs.append(torch.stack([(one - one.mean(0) * centred).flatten() for one in each]))
+    left, order = list(range(6)), []
+    while left:
+        order.append(
+            min(left, key=lambda one: sum(misfit(z, [c for c in left if c != one]) for z in outputs))
+        )
+        left.remove(order[-1])
+    assert found[channels(graph, "a.weight")].argsort().tolist() == order
+
+
+def misfit(added: Tensor, kept: list[int]) -> float:
+    """What is left of the sum of all rows, relative to it, by the best scales of those that are kept."""
+    wanted = added.sum(0)
+    if not kept:
+        return 1.0
+    best = torch.linalg.lstsq(added[kept].T, wanted[:, None]).solution[:, 0]
+    return float((wanted - best @ added[kept]).square().sum() / wanted.square().sum())
+
+
+def test_layers_of_too_many_channels_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "MOST_COLUMNS", 5)
     graph = prunus.trace(network(), BATCHES[0])
     found = scores.reconstruction(graph, BATCHES)
     assert len(found[channels(graph, "a.weight")].unique()) == 1  # both of its readers are

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from prunus.observe.moments import InputMoments
+from prunus.observe.windows import WindowSums
 
 MOST_COLUMNS = 8192  # of inputs whose products are summed; where there are more, samples are kept instead
 MOST_ROWS = 4096  # of samples that are kept
@@ -91,6 +92,12 @@ class SummedProducts(_Everything):
         self.inputs.add(inputs)
         self._outputs += outputs.sum(0, dtype=torch.float64).cpu()
         self._products += (outputs.T @ inputs).cpu()
+
+    def take_sums(self, sums: WindowSums) -> None:
+        """Further samples, whose sums are known."""
+        self.inputs.add_sums(sums)
+        self._outputs += sums.outputs
+        self._products += sums.crossed
 
     def solve(self, prior: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
         """By the normal equations."""

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prunus._foundation.arguments import door
-from prunus.compensation.least_squares import Fit, fit_for
+from prunus.compensation.least_squares import Fit, SummedProducts, fit_for
 from prunus.compensation.prefix_cache import Resumed
 from prunus.errors import PlanError
 from prunus.observe.capture import check_repeatable
 from prunus.observe.matrices import as_matrix, channel_axis, from_matrix, portions, positions
+from prunus.observe.windows import cheaper, window_sums
 from prunus.paint.inputs import Inputs
 from prunus.paint.model_copy import copy_model, unwrap
 from prunus.plans import mask
@@ -124,6 +125,9 @@ def _gather(
                     x.index_select(axis, columns.to(x.device)),
                     y.index_select(axis, made.to(y.device)),
                 )
+                if isinstance(fit, SummedProducts) and cheaper(layer, inputs, outputs):
+                    fit.take_sums(window_sums(layer, inputs, outputs))
+                    continue
                 for some in portions(layer, inputs, outputs, generator, fit.wants):
                     fit.take(*some)
     return fits

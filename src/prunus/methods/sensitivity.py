@@ -233,7 +233,7 @@ class Changed:
                 save(zero.tensor)
             set_to_zero(zeros)
             for layer in family:
-                if removed[layer.channels[layer.channels >= 0]].any():
+                if layer.reader and removed[layer.channels[layer.channels >= 0]].any():
                     self._refit(layer, removed, save)
         try:
             yield

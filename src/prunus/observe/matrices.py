@@ -68,12 +68,12 @@ def portions(
     more memory than everything else.
     """
     axis = channel_axis(module)
-    most = max(LEAST_ROWS, ROWS_PER_COLUMN * inputs.shape[axis] * positions(module))
+    most = most_rows(inputs.shape[axis] * positions(module))
     if isinstance(module, nn.Linear):
         x, y = inputs.reshape(-1, inputs.shape[-1]), outputs.reshape(-1, outputs.shape[-1])
         picked = _pick(len(x), most, generator, x)
         for some in _split(picked[which(len(picked))], x.shape[1]):
-            yield _wide(x[some]), _wide(y[some])
+            yield wide(x[some]), wide(y[some])
         return
     if inputs.dim() == -axis:  # one sample without a batch axis
         inputs, outputs = inputs[None], outputs[None]
@@ -83,7 +83,12 @@ def portions(
     for some in _split(picked[which(len(picked))], inputs.shape[axis] * positions(module)):
         places = torch.unravel_index(some, shape)
         at: Any = (places[0], slice(None), *places[1:])
-        yield _wide(windows[at].flatten(1)), _wide(outputs[at])
+        yield wide(windows[at].flatten(1)), wide(outputs[at])
+
+
+def most_rows(columns: int) -> int:
+    """Rows that are taken of one batch."""
+    return max(LEAST_ROWS, ROWS_PER_COLUMN * columns)
 
 
 def _split(picked: Tensor, columns: int) -> tuple[Tensor, ...]:
@@ -98,7 +103,7 @@ def _pick(count: int, most: int, generator: torch.Generator, like: Tensor) -> Te
     return picked.to(like.device)
 
 
-def _wide(rows: Tensor) -> Tensor:
+def wide(rows: Tensor) -> Tensor:
     """At least single precision: products of rows are summed."""
     return rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
 
@@ -107,15 +112,19 @@ def _windows(module: Any, x: Tensor) -> Tensor:
     """All windows of a convolution's kernel over its input, (batch, channels, *places, *kernel); a view of
     the padded input.
     """
-    kernel, dilation, axes = module.kernel_size, module.dilation, len(module.kernel_size)
-    if module.transposed:
-        x, stride = _spread(module, x), (1,) * axes
-    else:
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        x, stride = F.pad(x, module._reversed_padding_repeated_twice, mode=mode), module.stride
-    for axis in range(axes):
+    x, stride = padded(module, x)
+    kernel, dilation = module.kernel_size, module.dilation
+    for axis in range(len(kernel)):
         x = x.unfold(2 + axis, (kernel[axis] - 1) * dilation[axis] + 1, stride[axis])[..., :: dilation[axis]]
     return x
+
+
+def padded(module: Any, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """What a convolution's kernel goes over, (batch, channels, *sides), and by which steps."""
+    if module.transposed:
+        return _spread(module, x), (1,) * len(module.kernel_size)
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    return F.pad(x, module._reversed_padding_repeated_twice, mode=mode), module.stride
 
 
 def _spread(module: Any, x: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from prunus.observe.windows import WindowSums
+
 
 class InputMoments:
     """Streamed first and second moments of rows of inputs: memory for columns^2 numbers, for any number of
@@ -23,6 +25,12 @@ class InputMoments:
         self.count += len(inputs)
         self._sum += inputs.sum(0, dtype=torch.float64).cpu()
         self._products += (inputs.T @ inputs).cpu()
+
+    def add_sums(self, sums: WindowSums) -> None:
+        """More rows, whose sums are known."""
+        self.count += sums.count
+        self._sum += sums.inputs
+        self._products += sums.products
 
     def mean(self) -> Tensor:
         """Shape (columns,)."""

@@ -1,7 +1,9 @@
 """What calibration inputs say about every layer that reads channels: the second moments of its inputs,
 streamed, beside its weight.
 
-Shared by the scores that ask how well a layer can do without some of its inputs.
+Shared by the scores that ask how well a layer can do without some of its inputs. Of a layer whose moments
+would take too much memory each channel counts as one column, which is what it adds to the outputs: a score
+then asks how well the layer can do when whole channels are rescaled.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from prunus.errors import PlanError
 from prunus.observe.capture import check_repeatable, look_at
-from prunus.observe.matrices import as_matrix, channel_axis, portions, positions
+from prunus.observe.contributions import Contributions
+from prunus.observe.matrices import LEAST_ROWS, as_matrix, channel_axis, portions, positions
 from prunus.observe.moments import InputMoments
+from prunus.observe.windows import cheaper, window_sums
 from prunus.paint.components import components
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs
@@ -24,7 +29,8 @@ from prunus.paint.records import Labels
 from prunus.plans.consumers import Reader, readers
 from prunus.plans.verify import evaluating
 
-MOST_COLUMNS = 8192  # of a layer that is looked at: its sums have the square of this many numbers
+MOST_COLUMNS = 8192  # of a layer that is looked at whole: its sums have the square of this many numbers
+MADE = 64  # outputs that say what channels add, where a layer is too wide: mixtures by chance, of all outputs
 _BUDGET = 1 << 27  # numbers in all sums that are gathered in one pass
 
 
@@ -33,7 +39,7 @@ class LayerProducts:
     """One layer, or one group of a convolution.
 
     Attributes:
-        channels: of every input slot, -1 where it cannot go.
+        channels: of every input slot, -1 where it cannot go; each once where the layer is coarse.
         weight: (outputs, slots, positions), float64.
         products: E[x x^T] of its inputs, without their means where the layer can make up for a mean; (slots *
             positions, slots * positions), float64.
@@ -41,6 +47,7 @@ class LayerProducts:
             float64.
         reader: the layer.
         made: positions of `weight`'s outputs in the layer's.
+        coarse: every slot is a channel with one column, what it adds to the outputs, and a weight of one.
     """
 
     channels: Labels
@@ -49,6 +56,7 @@ class LayerProducts:
     means: Tensor = field(default_factory=lambda: torch.zeros(()))
     reader: Reader | None = None
     made: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    coarse: bool = False
 
     def columns(self) -> dict[int, Tensor]:
         """Of every channel the columns that are its, in ascending order."""
@@ -77,7 +85,8 @@ class LayerProducts:
 
 
 def families(graph: ChannelGraph, batches: Iterable[Inputs]) -> Iterator[list[LayerProducts]]:
-    """The layers that share channels, together; layers of more than `MOST_COLUMNS` columns are left out.
+    """The layers that share channels, together; those of more than `MOST_COLUMNS` columns are coarse, and
+    those of as many channels are left out.
 
     The inputs are read once for a small network, several times for a large one.
 
@@ -92,7 +101,9 @@ def families(graph: ChannelGraph, batches: Iterable[Inputs]) -> Iterator[list[La
 
 
 def _columns(graph: ChannelGraph, reader: Reader) -> int:
-    return len(reader.inputs) * positions(graph.model.get_submodule(reader.name))
+    """Of the sums that are kept."""
+    columns = len(reader.inputs) * positions(graph.model.get_submodule(reader.name))
+    return columns if columns <= MOST_COLUMNS else len(np.unique(reader.inputs))
 
 
 def _families(graph: ChannelGraph) -> list[list[Reader]]:
@@ -128,40 +139,90 @@ def _gather(
     graph: ChannelGraph, found: list[Reader], batches: Iterable[Inputs]
 ) -> dict[str, list[LayerProducts]]:
     """The products of some readers, one per group of a convolution, from one pass over the inputs."""
-    whole = np.zeros(graph.num_channels, dtype=bool)
-    draws = {
-        reader.name: torch.Generator().manual_seed(0) for reader in found
-    }  # each its own, so that it does not matter what is gathered together
     layers = {reader.name: graph.model.get_submodule(reader.name) for reader in found}
-    sums: dict[tuple[str, int], InputMoments] = {}
-    parts = {reader.name: reader.parts(whole) for reader in found}
+    whole = np.zeros(graph.num_channels, dtype=bool)
+    looked = {reader.name: _looks(reader, layers[reader.name], whole) for reader in found}
 
     def look(name: str, x: Tensor, y: Tensor) -> None:
-        layer = layers[name]
-        for group, (columns, _) in enumerate(parts[name]):
-            part = x.index_select(channel_axis(layer), columns.to(x.device)) if len(parts[name]) > 1 else x
-            for inputs, _ in portions(layer, part, y, draws[name]):
-                sums.setdefault((name, group), InputMoments(inputs.shape[1])).add(inputs)
+        for one in looked[name]:
+            one.look(x, y)
 
     with evaluating(graph.model):
         for _ in look_at(graph.model, layers, batches, look):
             pass
-    if found and not sums:
+    if found and not any(one.moments.count for ones in looked.values() for one in ones):
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")
-    result: dict[str, list[LayerProducts]] = {}
-    for reader in found:
-        layer = layers[reader.name]
-        centred = getattr(layer, "bias", None) is not None or bool(reader.norm)
-        matrix = as_matrix(layer, layer.weight.detach().double().cpu())  # type: ignore[operator]
-        for group, (_, made) in enumerate(reader.parts(whole)):
-            moments = sums.pop((reader.name, group))
-            one = LayerProducts(
-                reader.inputs,
-                matrix[made],
-                moments.products(centred),
-                moments.mean() * centred,
-                reader,
-                made,
-            )
-            result.setdefault(reader.name, []).append(one)
-    return result
+    return {name: [one.products() for one in looked.pop(name)] for name in list(looked)}
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """At one layer, or one group of a convolution.
+
+    Attributes:
+        reader: the layer.
+        layer: itself.
+        columns: the wanted channels of the input; None = all.
+        made: positions of the outputs that they make.
+        weight: (outputs, slots, positions), float64.
+        moments: of what was seen.
+        generator: of rows by chance; one for all groups of a layer, and none for several layers, so that it
+            does not matter what is gathered together.
+    """
+
+    reader: Reader
+    layer: nn.Module
+    columns: Tensor | None
+    made: Tensor
+    weight: Tensor
+    moments: InputMoments | Contributions
+    generator: torch.Generator
+
+    def look(self, x: Tensor, y: Tensor) -> None:
+        """One batch of the layer's inputs and outputs."""
+        if self.columns is not None:
+            x = x.index_select(channel_axis(self.layer), self.columns.to(x.device))
+        coarse = isinstance(self.moments, Contributions)
+        if isinstance(self.moments, InputMoments) and cheaper(self.layer, x, y):
+            self.moments.add_sums(window_sums(self.layer, x, y[:, :1]))
+            return
+        for inputs, _ in portions(self.layer, x, y, self.generator, _some if coarse else _all):
+            self.moments.add(inputs)
+
+    def products(self) -> LayerProducts:
+        """What is known in the end."""
+        centred = getattr(self.layer, "bias", None) is not None or bool(self.reader.norm)
+        products = self.moments.products(centred)
+        if isinstance(self.moments, Contributions):
+            ones = torch.ones(1, len(products), 1, dtype=torch.float64)
+            return LayerProducts(np.unique(self.reader.inputs), ones, products, coarse=True)
+        means = self.moments.mean() * centred
+        return LayerProducts(self.reader.inputs, self.weight, products, means, self.reader, self.made)
+
+
+def _looks(reader: Reader, layer: nn.Module, whole: NDArray[np.bool_]) -> list[_Look]:
+    """One for each group of a layer."""
+    generator = torch.Generator().manual_seed(0)
+    matrix = as_matrix(layer, layer.weight.detach().double().cpu())  # type: ignore[operator]
+    parts, places = reader.parts(whole), positions(layer)
+    owner = torch.from_numpy(np.unique(reader.inputs, return_inverse=True)[1]).repeat_interleave(places)
+    found = []
+    for columns, made in parts:
+        weight = matrix[made]
+        moments = (
+            InputMoments(len(owner))
+            if len(owner) <= MOST_COLUMNS
+            else Contributions(weight.flatten(1), owner, MADE)
+        )
+        chosen = columns if len(parts) > 1 else None
+        found.append(_Look(reader, layer, chosen, made, weight, moments, generator))
+    return found
+
+
+def _all(count: int) -> slice:
+    return slice(None)
+
+
+def _some(count: int) -> slice:
+    """Rows of a wide layer."""
+    return slice(None, None, -(-count // LEAST_ROWS) or 1)

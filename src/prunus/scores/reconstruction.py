@@ -43,7 +43,8 @@ def reconstruction(graph: ChannelGraph, batches: Iterable[Inputs], *, ridge: flo
 
     Returns:
         Scores, shape (num_channels,), rising in the order in which the channels of a group go; channels that
-        no plain layer of at most `prunus.scores.products.MOST_COLUMNS` columns reads get the mean score.
+        no plain layer reads get the mean score. In a layer of more than
+        `prunus.scores.products.MOST_COLUMNS` columns refitting is no more than a new scale for each channel.
 
     Raises:
         PlanError: there are no inputs, or they can be read only once.

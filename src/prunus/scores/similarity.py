@@ -214,7 +214,7 @@ def _merged_for_real(
             layers = [
                 Merging(layer, group.channels)
                 for layer in family
-                if np.isin(group.channels, layer.channels).all()
+                if not layer.coarse and np.isin(group.channels, layer.channels).all()
             ]
             if layers:
                 lost = pairs(layers, group.size)
