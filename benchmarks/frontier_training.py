@@ -140,7 +140,7 @@ def measured(subject: Subject, variant: Variant, key: Row, partial: Path) -> dic
     seed = key["seed"]
     network, share = subject.small(seed) if variant.small else (subject.dense(seed), 1.0)
     config = subject.config(key["trained_epochs"], key["lr"], seed, **variant.config)
-    pruning = softly(subject) if variant.removal else None
+    pruning = softly(subject, variant.freeze) if variant.removal else None
     clock = Stopwatch(partial.with_suffix(".seconds"))
     curriculum, selected = subject.chosen(variant, key["budget"], seed)
     outcome = twofold(
@@ -201,6 +201,6 @@ def distilled(subject: Subject, key: Row, partial: Path) -> dict[str, Any]:
     }
 
 
-def softly(subject: Subject) -> SoftPruning:
+def softly(subject: Subject, freeze: float = FREEZE) -> SoftPruning:
     """To half of the MACs, removed where filters are frozen."""
-    return SoftPruning(subject.example, subject.rate, freeze=FREEZE, round_to=WIDTHS)
+    return SoftPruning(subject.example, subject.rate, freeze=freeze, round_to=WIDTHS)

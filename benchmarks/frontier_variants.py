@@ -40,6 +40,7 @@ class Variant:
         whole: as many epochs as the full schedule has, whatever the budget: the share of the samples is what
             meets it.
         removal: filters go in the middle of the training.
+        freeze: part of the epochs that train the smaller network.
         small: the network has half of the MACs from the start.
         taught: a quickly trained network of the same kind teaches: it has a third of the epochs besides.
         config: settings that differ from the usual ones.
@@ -50,6 +51,7 @@ class Variant:
     share: float = 1.0
     whole: bool = False
     removal: bool = False
+    freeze: float = FREEZE
     small: bool = False
     taught: bool = False
     config: dict[str, Any] = field(default_factory=dict)
@@ -58,7 +60,7 @@ class Variant:
     @property
     def relative(self) -> float:
         """What an epoch costs, of one of the dense network on all samples, at a guess."""
-        network = HALF if self.small else 1 - FREEZE * (1 - HALF) if self.removal else 1.0
+        network = HALF if self.small else 1 - self.freeze * (1 - HALF) if self.removal else 1.0
         return self.share * network + (LISTENING + TEACHER if self.taught else 0.0)
 
     def epochs(self, budget: float, full: int) -> int:
@@ -138,6 +140,8 @@ VARIANTS: dict[str, Variant] = {
     SCRATCH: Variant(small=True),
     "removal in the middle, half of the MACs": Variant(removal=True),
     RULE: Variant(bounded, share=0.8, removal=True),
+    f"{RULE}, early": Variant(bounded, share=0.8, removal=True, freeze=0.75),
+    f"{RULE}, at once": Variant(bounded, share=0.8, removal=True, freeze=0.9),
     FAST: Variant(share=growth(bundled()), config=bundled(), scale=MUON),
     FAST_RULE: Variant(bounded, share=0.8 * growth(bundled()), removal=True, config=bundled(), scale=MUON),
     FAST_SCRATCH: Variant(share=growth(bundled()), small=True, config=bundled(), scale=MUON),
