@@ -45,6 +45,10 @@ def signals(channels: int, width: int, length: int) -> tuple[nn.Module, Tensor]:
 
 def resnet50() -> tuple[nn.Module, Tensor]:
     """timm's, on pictures of 224 pixels."""
+    from tests.torchvision_shim import missing
+
+    if reason := missing("timm"):
+        raise SystemExit(reason)
     import timm
 
     return timm.create_model("resnet50", num_classes=1000), torch.randint(256, (200, 3, 224, 224)).byte()
