@@ -89,9 +89,14 @@ def parsed() -> argparse.Namespace:
         "--validation", action="store_true", help="find the rates, on a tenth of the training samples"
     )
     parser.add_argument("--untimed", action="store_true", help="keep no times: the machine is overcrowded")
+    parser.add_argument(
+        "--compile", action="store_true", help="through torch.compile; for rows without times only"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
     options = parser.parse_args()
+    if options.compile and not options.untimed:
+        parser.error("--compile needs --untimed: rows with times are compared with rows without it.")
     options.called = options.called or SETS[options.data_set]
     return options
 
@@ -105,7 +110,8 @@ def made(options: argparse.Namespace) -> Subject:
     options.augment = options.augment or usual_augmentation(images)
     train, measuring = images.hold_out(0.1) if options.validation else (images.train, images.test)
     task = Task(train, test=measuring, normalise=images.normalise)
-    return Subject(task, options.network, options.augment, images.image_shape, options.epochs)
+    shape = images.image_shape
+    return Subject(task, options.network, options.augment, shape, options.epochs, options.compile)
 
 
 def key_of(options: argparse.Namespace, name: str, budget: float) -> Row:

@@ -43,6 +43,7 @@ class Subject:
         augment: of the images.
         image_shape: (planes, height, width).
         epochs: of the full schedule.
+        compiled: trainings run through `torch.compile`, which changes their time alone.
     """
 
     task: Task
@@ -50,6 +51,7 @@ class Subject:
     augment: str
     image_shape: tuple[int, ...]
     epochs: int
+    compiled: bool = False
 
     @property
     def example(self) -> Tensor:
@@ -65,7 +67,8 @@ class Subject:
         """The settings of a training, but for those that are changed; LeNets take images of one size only."""
         if self.network.startswith("lenet"):
             changed = {name: value for name, value in changed.items() if name not in GROWING}
-        return settings(epochs, lr, seed, **{"augment": self.augment} | changed)
+        usual: dict[str, Any] = {"augment": self.augment, "compile": self.compiled}
+        return settings(epochs, lr, seed, **usual | changed)
 
     def chosen(self, variant: Variant, budget: float, seed: int) -> tuple[Curriculum | None, Selected | None]:
         """What chooses the samples, and what it was made of; none where all of them are trained on."""

@@ -72,7 +72,7 @@ class TrainConfig:
             (Izmailov et al., UAI 2018); the average is validated and kept. 0 = none; not together with `ema`.
         keep: which weights the model has at the end: those of the "last" epoch, or of the "best" by its
             validation samples (of equal ones the first; with pruning, what is pruned is as it was then).
-        compile: run the model through `torch.compile`.
+        compile: run the model through `torch.compile`, which takes some time at the beginning.
         seed: of the order of samples, the augmentation and the model's own randomness (dropout).
 
     Raises:

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from prunus.training.compiled import Compiled
 from prunus.training.distributed import Ranks
 
 
@@ -34,7 +35,9 @@ class Exchange:
         wrapped = ranks.wrapped(model)
         if prunes and not ranks.alone:
             self._hook.register(wrapped)  # now: torch takes a hook only once, and before the first step
-        self.forward = cast(nn.Module, torch.compile(wrapped)) if compiled else wrapped
+        if compiled:
+            wrapped = Compiled(model) if ranks.alone else cast(nn.Module, torch.compile(wrapped))
+        self.forward = wrapped
 
     def leave_out(self, kept: dict[str, Tensor]) -> None:
         """From here on, parameters that lost numbers for good learn with those that are left: booleans of the
