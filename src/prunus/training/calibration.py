@@ -13,6 +13,7 @@ from prunus.training.feeding import Normalise, batches
 
 MOST_SAMPLES = 1024
 _NUMBERS = 1 << 24  # in all samples together: 111 images of 224 pixels
+_BATCH, _AT_ONCE = 128, 1 << 22  # samples, and numbers in all of them: 27 images of 224 pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,21 +24,23 @@ class Calibration:
         split: where they come from, training samples as a rule.
         normalise: (mean, std) of every plane, in units of 0..1.
         samples: how many, at most; None = 1,024, fewer of large images.
-        batch_size: samples per batch.
+        batch_size: samples per batch; None = 128, fewer of large images.
         seed: which ones.
     """
 
     split: Split
     normalise: Normalise
     samples: int | None = None
-    batch_size: int = 128
+    batch_size: int | None = None
     seed: int = 0
 
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches with their labels (batch,)."""
-        count = self.samples or min(MOST_SAMPLES, max(1, _NUMBERS // self.split.images[0].numel()))
+        size = self.split.images[0].numel()
+        count = self.samples or min(MOST_SAMPLES, max(1, _NUMBERS // size))
+        at_once = self.batch_size or min(_BATCH, max(1, _AT_ONCE // size))
         order = torch.randperm(len(self.split), generator=torch.Generator().manual_seed(self.seed))
-        return batches(self.split.subset(order[:count]), self.normalise, self.batch_size)
+        return batches(self.split.subset(order[:count]), self.normalise, at_once)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (images for images, _ in self.pairs())
