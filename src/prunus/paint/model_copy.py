@@ -11,7 +11,7 @@ import types
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch.nn.parameter import is_lazy
 
 from prunus.errors import TraceError, clause
 from prunus.paint.caches import Remembering
+from prunus.paint.closures import owns, rebind_closures
 from prunus.paint.meta_kernels import like
 from prunus.paint.widths import KeepsWidth, without_widths
 
@@ -90,7 +91,7 @@ def _copied(model: nn.Module, replace: Mapping[int, Tensor], containers: Sequenc
     _detach_computed(containers, memo)
     owners: list[nn.Module] = []
     result: nn.Module = _copy_module(model, memo, owners)
-    _rebind_closures(owners, memo)
+    rebind_closures(owners, memo)
     return result
 
 
@@ -120,57 +121,6 @@ def _detach_computed(containers: Sequence[Any], memo: dict[int, Any]) -> None:
             waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
-def _rebind_closures(owners: Sequence[nn.Module], memo: dict[int, Any]) -> None:
-    """Hooks and functions of a model that were written as closures over it, or over a part of it, work on the
-    copy.
-    """
-    for module in owners:
-        state = vars(memo[id(module)])
-        for name, value in state.items():
-            if isinstance(value, types.FunctionType):
-                state[name] = _rebound(value, memo)
-            elif isinstance(value, Remembering):  # with a memory of its own
-                kept: Any = value
-                function = _rebound(kept.__wrapped__, memo)
-                state[name] = lru_cache(**kept.cache_parameters())(function)
-            elif name in _HOOKS and value:
-                state[name] = type(value)((key, _rebound(hook, memo)) for key, hook in value.items())
-
-
-def _rebound(function: Any, memo: dict[int, Any]) -> Any:
-    """A function whose closure holds copies where it held what was copied; a method, of the copy."""
-    if isinstance(function, types.MethodType):
-        return types.MethodType(function.__func__, memo.get(id(function.__self__), function.__self__))
-    if not isinstance(function, types.FunctionType) or not function.__closure__:
-        return function
-    cells = [cell if _is_empty(cell) else _copied_cell(cell, memo) for cell in function.__closure__]
-    if all(new is old for new, old in zip(cells, function.__closure__)):
-        return function
-    result = types.FunctionType(
-        function.__code__, function.__globals__, function.__name__, function.__defaults__, tuple(cells)
-    )
-    result.__kwdefaults__, result.__dict__ = function.__kwdefaults__, dict(function.__dict__)
-    return result
-
-
-def _copied_cell(cell: types.CellType, memo: dict[int, Any]) -> types.CellType:
-    held = cell.cell_contents
-    if isinstance(held, nn.Module) and id(held) in memo:
-        return types.CellType(memo[id(held)])
-    if isinstance(held, types.FunctionType):
-        rebound = _rebound(held, memo)
-        return cell if rebound is held else types.CellType(rebound)
-    return cell
-
-
-def _is_empty(cell: types.CellType) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:
-        return True
-    return False
-
-
 def _copy_module(module: nn.Module, memo: dict[int, Any], owners: list[nn.Module]) -> Any:
     """copy.deepcopy for modules, with less work: what is plain is passed on, and only the rest goes the
     general way.
@@ -180,7 +130,7 @@ def _copy_module(module: nn.Module, memo: dict[int, Any], owners: list[nn.Module
     found = memo.get(id(module))
     kind: Any = type(module)
     if found is not None or _copies_itself(kind):  # found: a module that several hold, or that an object held
-        owners.extend(inner for inner in module.modules() if _owns(inner))
+        owners.extend(inner for inner in module.modules() if owns(inner))
         return copy.deepcopy(module, memo) if found is None else found
     result = kind.__new__(kind)
     memo[id(module)] = result
@@ -234,14 +184,6 @@ def _copy_value(value: Any, memo: dict[int, Any]) -> Any:
     return copy.deepcopy(value, memo)
 
 
-def _owns(module: nn.Module) -> bool:
-    """Whether a module holds functions or hooks."""
-    return any(
-        type(value) in (types.FunctionType, Remembering) or (name in _HOOKS and value)
-        for name, value in module.__dict__.items()
-    )
-
-
 def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
     """copy.deepcopy for parameters and buffers; a plain buffer that has its memory for itself, as nearly all
     have, is cloned.
@@ -289,7 +231,6 @@ _STANDARD = tuple(
     for n, v in vars(nn.Module()).items()
     if type(v) in (dict, set, OrderedDict) and n not in _OF_MODULES
 )
-_HOOKS = frozenset(name for name in vars(nn.Module()) if name.endswith("_hooks"))
 _PLAIN = frozenset(
     {int, float, bool, str, type(None), type, types.FunctionType, types.BuiltinFunctionType, torch.dtype}
 )

@@ -24,7 +24,7 @@ from prunus.tasks.batches import first_batches
 from prunus.tasks.inputs import Inputs, WithTargets
 from prunus.tasks.losses import own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
-from prunus.tasks.samples import BATCH, Samples
+from prunus.tasks.samples import Samples, at_once
 from prunus.tasks.words import in_words
 from prunus.training.calibration import Calibration
 from prunus.training.calls import called, samples_of
@@ -40,7 +40,6 @@ Part = Literal["train", "validation", "test"]
 CALIBRATION = 1024  # samples
 RECALIBRATION = 20  # batches
 EVALUATED = 500  # small images that are evaluated at once
-NUMBERS = 1 << 22  # in inputs that are read at once: 27 images of 224 pixels
 
 
 @runtime_checkable
@@ -157,7 +156,7 @@ class Task:
         loaders that shuffle, so that samples can be compared in pairs.
         """
         found = self._part(part)
-        batch_size = batch_size or self.batch_size or _at_once(found)
+        batch_size = batch_size or self.batch_size or at_once(found)
         device, dtype = placement(model) if model is not None else (torch.device("cpu"), torch.float32)
         if isinstance(found, Split):
             assert self.normalise is not None
@@ -395,12 +394,6 @@ class Task:
             if number >= RECALIBRATION:
                 return
             seen(partial(self.called, model, inputs))
-
-
-def _at_once(part: Split | Batches) -> int:
-    """How many samples are read at once, so that large ones fit into memory."""
-    inputs = part.images if isinstance(part, Split) else part.inputs if isinstance(part, Samples) else None
-    return BATCH if inputs is None else max(1, min(BATCH, NUMBERS // max(inputs[0].numel(), 1)))
 
 
 def _itself(model: nn.Module) -> nn.Module:

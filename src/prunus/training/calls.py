@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+
+from prunus.errors import ConfigError, clause
 
 
 def called(model: nn.Module, inputs: Any) -> Any:
@@ -38,3 +41,27 @@ def one_value(error: ValueError) -> bool:
     sample, behind a pooling over all positions.
     """
     return "more than 1 value per channel" in str(error)
+
+
+@contextmanager
+def explained(name: str, size: float) -> Iterator[None]:
+    """What a network of this name cannot do with a batch in training, whose images have so much of their
+    sides, is a sentence. Raises ConfigError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if size == 1:
+            raise
+        raise ConfigError(
+            f"{name} cannot take images with {size:g} of their sides: leave first_size at 1"
+            f" ({clause(error)})."
+        ) from error
+    except ValueError as error:
+        if not one_value(error):
+            raise
+        raise ConfigError(
+            f"A batch of one sample gives a batch norm of {name} one value per channel,"
+            " which has no variance to train with: make batches of at least two, and leave out a last one"
+            " that is shorter (drop_last=True of a DataLoader)."
+        ) from error

@@ -18,7 +18,7 @@ from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.paint.model_copy import named_tensors
 from prunus.storage.checkpoint import write_tree
 from prunus.training.best import Best
-from prunus.training.calls import one_value, samples_of
+from prunus.training.calls import explained, samples_of
 from prunus.training.config import TrainConfig, batch_of, rate_factor, size_factor
 from prunus.training.distributed import Ranks
 from prunus.training.ema import Average
@@ -275,25 +275,8 @@ class Course:
 
     def _outputs(self, inputs: Any, size: float) -> Any:
         """What the model makes of a batch, whose images have so much of their sides."""
-        name = type(self.model).__name__
-        try:
-            with self._precision():
-                return self.objective.outputs(self.exchange.forward, inputs)
-        except RuntimeError as error:
-            if size == 1:
-                raise
-            raise ConfigError(
-                f"{name} cannot take images with {size:g} of their sides: leave first_size at 1"
-                f" ({clause(error)})."
-            ) from error
-        except ValueError as error:
-            if not one_value(error):
-                raise
-            raise ConfigError(
-                f"A batch of one sample gives a batch norm of {name} one value per channel,"
-                " which has no variance to train with: make batches of at least two, and leave out a last one"
-                " that is shorter (drop_last=True of a DataLoader)."
-            ) from error
+        with explained(type(self.model).__name__, size), self._precision():
+            return self.objective.outputs(self.exchange.forward, inputs)
 
     def _precision(self) -> torch.autocast:
         """Autocast, where the settings want it."""
