@@ -7,15 +7,19 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tests.network_modes import ScaledAttention
 from torch import Tensor, nn
 
 import prunus
 from prunus import Verification
 from prunus.errors import VerifyError
 from prunus.plans.verify import _has_broken_values, random_inputs
+from prunus.surgery.slicing import operate
 
 IMAGE = torch.zeros(2, 3, 8, 8)
 
@@ -176,3 +180,34 @@ def test_shifts_that_are_rounded_to_half_precision_are_no_difference(dtype: torc
         weight[0].mul_(1.5 if folds else 1.01)
     with pytest.raises(VerifyError, match="although the plan is exact"):
         prunus.verify(model, plan, small)
+
+
+def test_multiplied_rows_are_seen_without_being_told_of(tmp_path: Path) -> None:
+    """A file does not say which rows make up for attention's scale, nor does a second step of the first."""
+
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 1), ScaledAttention(8, heads=2, mode="fused"), nn.Conv2d(8, 2, 1)
+        ).double()
+
+    def step(model: nn.Module, seed: int) -> nn.Module:
+        graph = prunus.trace(model, IMAGE.double())
+        return prunus.compact(model, prunus.plan(graph, prunus.scores.random(graph, seed), rate=0.4))
+
+    once = step(build(), 0)
+    prunus.save(once, tmp_path / "once.safetensors")
+    loaded, twice = prunus.load(tmp_path / "once.safetensors", build), step(once, 1)
+    surgery: Any = twice.prunus.surgery
+    assert len(surgery.rescales) > len(once.prunus.surgery.rescales) > 0  # type: ignore[union-attr]
+    for before, plan, after in (
+        (build(), loaded.prunus.plan, loaded),
+        (build(), twice.prunus.plan, twice),
+        (once, twice.prunus.step, twice),
+    ):
+        found = prunus.verify(before, plan, after)  # type: ignore[arg-type]
+        assert found.exact and found.training is not None
+    # the surgery that is kept is that of both steps
+    again = dict(operate(build(), surgery).named_parameters())
+    for name, parameter in twice.named_parameters():
+        torch.testing.assert_close(again[name], parameter)

@@ -25,7 +25,7 @@ from prunus.plans.mask import mask
 from prunus.plans.nudge import nudged
 from prunus.plans.plan import Plan
 from prunus.plans.resolve import graph_for
-from prunus.plans.slices import cut, slices_of
+from prunus.plans.slices import Slices, cut, slices_of
 from prunus.plans.train_check import TrainDifference, light, train_difference
 
 # What rounding certainly explains, relative to the largest value; beyond it double precision decides.
@@ -222,8 +222,7 @@ def compare_training(
     model cannot be trained so.
     """
     slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
-    surgery = getattr(getattr(small, "prunus", None), "surgery", None)
-    rescaled = [*_rescaled(small), *(remap.name for remap in getattr(surgery, "remaps", ()))]
+    rescaled = _made_anew(masked, small, slices)
     dtype = _dtype(model)
     own = train_difference(masked, small, slices, inputs, rescaled, gradients=gradients)
     if own is None or own.fails or own.relative <= _TRAINING.get(dtype, 0.0):
@@ -243,6 +242,22 @@ def compare_training(
     ]
     explained = _explained([found.relative for found in moved if found is not None])
     return replace(exact, same=exact.relative <= min(explained, _TRAINING.get(dtype, rounding(dtype))))
+
+
+def _made_anew(masked: nn.Module, small: nn.Module, slices: Slices) -> list[str]:
+    """Names of the parameters and whole numbers that are something else than what is left of the masked
+    model's: multiplied rows, whose gradients are other multiples, and slots that were numbered anew. A bias
+    that took up what removed channels gave is not among them, as its gradient is the same.
+    """
+    before = named_tensors(masked)
+    found = {
+        name
+        for name, tensor in named_tensors(small).items()
+        if name in before
+        and (isinstance(tensor, nn.Parameter) or not tensor.is_floating_point())
+        and not torch.equal(cut(before[name], slices.get(name, {})), tensor)
+    }
+    return [name for name in found if not name.endswith("bias") or f"{name[:-4]}weight" in found]
 
 
 def _rescaled(small: nn.Module) -> list[str]:

@@ -16,6 +16,7 @@ from prunus.plans.resolve import graph_for
 from prunus.plans.slices import Slices, slices_of
 from prunus.surgery.indices import remaps_of
 from prunus.surgery.origin import Origin
+from prunus.surgery.rescaling import Rescale
 from prunus.surgery.slicing import Surgery
 
 
@@ -150,6 +151,13 @@ def joined(origin: Origin, graph: ChannelGraph, plan: Plan, surgery: Surgery) ->
     both = make_plan(dense, removed, plan.trials, plan.timings)
     # a step that was not exact cannot be made so by another
     notes = tuple(dict.fromkeys((*both.notes, *origin.plan.notes, *plan.notes)))
+    rescales = (*origin.surgery.rescales, *(_before(change, cuts) for change in surgery.rescales))
     return replace(both, notes=notes), Surgery(
-        slices, tuple(sizes.values()), widths=widths, remaps=remaps_of(dense, removed)
+        slices, tuple(sizes.values()), rescales, remaps_of(dense, removed), widths
     )
+
+
+def _before(change: Rescale, cuts: Slices) -> Rescale:
+    """The change of a compact model's rows, counted as they are before anything is cut out."""
+    rows = cuts.get(change.parameters[0], {}).get(0)
+    return change if rows is None else replace(change, rows=tuple(rows[list(change.rows)].tolist()))
