@@ -13,7 +13,7 @@ from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import ConfigError, FileFormatError
 from prunus.runs.data import Data, data_of, open_network, read_data, side_of
 from prunus.runs.kinds import check_target
-from prunus.runs.settings import Network, network_of
+from prunus.runs.settings import Network, files_of, network_of
 from prunus.runs.tuning import tuning_of
 from prunus.training.config import Augment, TrainConfig
 
@@ -105,13 +105,13 @@ def pack(
     from prunus.report import coding_page
 
     settings, output = settings or PackSettings(), Path(output)
-    check_target(output, "the coded file")
-    if report is not None:
-        check_target(Path(report), "the report")
-        coding_page.require()
     network, wanted = network_of(model), data_of(data, settings.seed)
     if wanted is None:
         raise ConfigError("Packing looks at what layers get, so it needs data (--data).")
+    check_target(output, "the coded file", wanted.name, *files_of(network))
+    if report is not None:
+        check_target(Path(report), "the report", wanted.name, *files_of(network))
+        coding_page.require()
     source = read_data(wanted, side_of(network, network.input_shape), watch)
     watch("building the model", 0, 0)
     opened = open_network(network, source)
@@ -210,7 +210,7 @@ def unpack(
         FileFormatError: the file is no coded one, or cannot become what was asked for.
     """
     path, output = Path(path), Path(output)
-    check_target(output, "the unpacked file")
+    check_target(output, "the unpacked file", path)
     if output.suffix not in (".safetensors", ".onnx"):
         raise ConfigError(
             f"{output.name}: a coded file is unpacked to .safetensors, for prunus and PyTorch, or to .onnx."
