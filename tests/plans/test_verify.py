@@ -199,13 +199,13 @@ def test_multiplied_rows_are_seen_without_being_told_of(tmp_path: Path) -> None:
     prunus.save(once, tmp_path / "once.safetensors")
     loaded, twice = prunus.load(tmp_path / "once.safetensors", build), step(once, 1)
     surgery: Any = twice.prunus.surgery
-    assert len(surgery.rescales) > len(once.prunus.surgery.rescales) > 0  # type: ignore[union-attr]
+    assert len(surgery.rescales) > len(once.prunus.surgery.rescales) > 0
     for before, plan, after in (
         (build(), loaded.prunus.plan, loaded),
         (build(), twice.prunus.plan, twice),
         (once, twice.prunus.step, twice),
     ):
-        found = prunus.verify(before, plan, after)  # type: ignore[arg-type]
+        found = prunus.verify(before, plan, after)
         assert found.exact and found.training is not None
     # the surgery that is kept is that of both steps
     again = dict(operate(build(), surgery).named_parameters())

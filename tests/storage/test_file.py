@@ -438,8 +438,9 @@ def test_saving_changes_nothing(tmp_path: Path) -> None:
 def test_wrong_arguments_are_told(arguments: tuple[Any, ...], said: str, tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     prunus.save(nn.Linear(2, 2), file)
+    given: list[Any] = [str(file) if one == "{file}" else one for one in arguments]
     with pytest.raises(PrunusError, match=said):
-        prunus.load(*(str(file) if one == "{file}" else one for one in arguments))
+        prunus.load(*given)
     with pytest.raises(FileFormatError, match="model must be a torch"):
         prunus.save(file, nn.Linear(2, 2))  # type: ignore[arg-type]
 

@@ -61,11 +61,11 @@ def transfer(
     held = {id(p) for moved in groups for p in moved["params"]}
     for name, parameter in new.items():
         if name not in names.values() and id(parameter) not in held:
-            for moved in _beside_its_weight(groups, new, name):  # a bias that folding made
-                moved["params"].append(parameter)
-                moved.get("param_names", []).append(name)
-    for group, moved in zip(optimizer.param_groups, groups):
-        group.update(moved)
+            for beside in _beside_its_weight(groups, new, name):  # a bias that folding made
+                beside["params"].append(parameter)
+                beside.get("param_names", []).append(name)
+    for group, changed in zip(optimizer.param_groups, groups):
+        group.update(changed)
     optimizer.state.clear()
     optimizer.state.update(state)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -125,7 +126,8 @@ def test_ranges_that_are_measured_across_channels_are_not_those_of_what_is_left(
 
         def forward(self, x: Tensor) -> Tensor:
             ranges = [one.float() for one in (self.low, self.high, self.scale)]
-            quantised: Tensor = torch.fused_moving_avg_obs_fake_quant(
+            quantise: Any = torch.fused_moving_avg_obs_fake_quant
+            quantised: Tensor = quantise(
                 x.float(), self.on, self.always, *ranges, self.zero, 0.01, -128, 127, -1, False, False
             )
             return quantised.to(x.dtype)
