@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,19 @@ def test_near_misses_are_named(model: nn.Module, graph: prunus.ChannelGraph) -> 
     assert told(training.TrainConfig, optimizer="sdg").endswith("not 'sdg'; did you mean 'sgd'.")
     assert told(training.TrainConfig, augment="crop_flip").endswith("did you mean 'crop-flip'.")
     assert near("zebra", ["crop", "flip"]) == ""
+
+
+def test_a_module_is_not_what_makes_one(model: nn.Module, tmp_path: Path) -> None:
+    assert told(prunus.load, tmp_path / "none.safetensors", model).endswith(
+        "; give what makes it, such as lambda: Network()."
+    )
+    # a loss may be a module
+    training.train(
+        nn.Linear(2, 2),
+        [(torch.ones(1, 2), torch.ones(1, 2))],
+        training.TrainConfig(epochs=1),
+        loss=nn.MSELoss(),
+    )
 
 
 def test_errors_are_of_their_own_kind_too(model: nn.Module, graph: prunus.ChannelGraph) -> None:

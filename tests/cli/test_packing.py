@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
 import pytest
+from tests.cli.factory import FACTORY
 from typer.testing import CliRunner
 
+from prunus import storage
 from prunus.cli.app import app
 
 runner = CliRunner()
@@ -25,6 +28,21 @@ def test_a_network_is_packed_and_unpacked(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["path"], found["bytes"]) == (str(out), out.stat().st_size)
+
+
+def test_a_network_of_the_users_own_is_unpacked_with_what_builds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unpacked_net.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    storage.save_coded(importlib.import_module("unpacked_net").build(), {}, "model.prunus")
+    done = runner.invoke(app, ["unpack", "model.prunus", "-o", "model.safetensors"], catch_exceptions=False)
+    assert done.exit_code == 1 and "give --build NAME" in " ".join(done.stderr.split())
+    named = ["--build", "unpacked_net:build"]
+    done = runner.invoke(app, ["unpack", "model.prunus", "-o", "model.safetensors", *named])
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "model.safetensors").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,20 @@ def test_folders_without_classes_or_images_are_refused(tmp_path: Path, pets: Pat
         load(str(pets), image_size=0)
 
 
+def test_too_few_classes_or_images_to_judge_by_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "few"
+    write(root / "cat" / "0.png")
+    with pytest.raises(DataError, match="one class folder alone, cat, and nothing to tell it apart from"):
+        load(str(root))
+    write(root / "dog" / "0.png")
+    with pytest.raises(DataError, match="one image of every class, and none can be held out to test on"):
+        load(str(root))
+    write(root / "dog" / "1.png")
+    data = load(str(root))
+    with pytest.raises(DataError, match=r"one training sample of every class, .* to choose by"):
+        data.hold_out(0.1)
+
+
 def test_progress_counts_images(pets: Path) -> None:
     seen: list[tuple[str, int, int | None]] = []
     load(str(pets), progress=lambda *call: seen.append(call))

@@ -135,6 +135,26 @@ def test_the_game_ends_where_nothing_falls_below_the_threshold() -> None:
     )
 
 
+def test_a_group_of_a_group_norm_stays_whole_when_it_is_the_last() -> None:
+    """Its slots are channels of their own by then, but not of the network that the plan is of."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 6, 1), nn.AdaptiveMaxPool2d(1)]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(6, 10)).double().eval()
+
+    def weaken(network: nn.Module, penalty: Penalty | None) -> None:
+        weight = network.get_parameter("0.weight").detach()
+        weight[: 4 if len(weight) == 8 else 2] *= 0.01
+        network.get_parameter("3.weight").detach()[:1] *= 0.01
+
+    found = play_and_prune(
+        model, fake(weaken, IMAGES), tolerance=1.0, delta=0.2, rounds=2, evaluate=lambda network: 90.0
+    )
+    assert [p.shape for p in found.model.parameters()] == [
+        p.shape for p in prunus.compact(model, found.plan).parameters()
+    ]
+    assert (len(found.trials), found.model.get_parameter("0.weight").shape[0]) == (2, 4)
+
+
 def test_digits_stay_within_the_tolerance(task: Task, trained: nn.Module) -> None:
     def points(network: nn.Module) -> float:
         return task.value(network, "validation")

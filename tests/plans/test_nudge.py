@@ -50,7 +50,7 @@ def test_a_norm_that_trains_otherwise_is_a_difference_behind_a_cast_too() -> Non
         pr.verify(model, plan, small)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.complex128])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.complex128])
 def test_every_element_is_moved_by_one_epsilon(dtype: torch.dtype) -> None:
     linear = nn.Linear(3, 2)
     linear.weight = nn.Parameter(torch.randn(2, 3, dtype=dtype))
@@ -58,4 +58,5 @@ def test_every_element_is_moved_by_one_epsilon(dtype: torch.dtype) -> None:
     for before, after in zip(linear.parameters(), moved.parameters(), strict=True):
         assert after.dtype == (before.dtype if before.is_complex() else torch.float64)
         step = (after / before.to(after.dtype) - 1).abs()
-        torch.testing.assert_close(step, torch.full_like(step, torch.finfo(torch.float32).eps))
+        epsilon = 2.0**-10 if before.dtype == torch.float16 else 2.0**-23
+        torch.testing.assert_close(step, torch.full_like(step, epsilon))

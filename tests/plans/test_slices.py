@@ -27,6 +27,16 @@ def test_a_cut_picks_the_kept_slots_in_portions_or_at_once(
         assert torch.equal(cut(tensor, kept), wanted)
 
 
+def test_channels_stay_last() -> None:
+    for shape, order in (((7, 5, 3, 3), torch.channels_last), ((7, 5, 3, 3, 3), torch.channels_last_3d)):
+        tensor = torch.randn(shape)
+        kept = {0: np.array([0, 3, 4]), 1: np.array([1, 2])}
+        last = cut(tensor.contiguous(memory_format=order), kept)
+        assert torch.equal(last, cut(tensor, kept))
+        assert last.is_contiguous(memory_format=order)
+        assert cut(tensor, kept).is_contiguous()
+
+
 def test_a_parameter_stays_one_with_what_hangs_on_it() -> None:
     parameter = nn.Parameter(torch.randn(4, 2), requires_grad=False)
     parameter.decay = 0.5  # type: ignore[attr-defined]

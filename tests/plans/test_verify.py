@@ -7,15 +7,19 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tests.network_modes import ScaledAttention
 from torch import Tensor, nn
 
 import prunus
 from prunus import Verification
 from prunus.errors import VerifyError
 from prunus.plans.verify import _has_broken_values, random_inputs
+from prunus.surgery.slicing import operate
 
 IMAGE = torch.zeros(2, 3, 8, 8)
 
@@ -156,3 +160,54 @@ def test_complex_values_that_are_not_finite_are_seen(value: complex) -> None:
     with torch.no_grad():
         model.weight[0, 0, 0].fill_(value)
     assert _has_broken_values(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("folds", [True, False])
+def test_shifts_that_are_rounded_to_half_precision_are_no_difference(dtype: torch.dtype, folds: bool) -> None:
+    """What removed channels give behind a sigmoid goes into a bias, and is rounded there."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.Sigmoid() if folds else nn.ReLU(), nn.Conv2d(8, 4, 1, bias=False)
+    ).to(dtype)
+    graph = prunus.trace(model, torch.randn(2, 3, 8, 8, dtype=dtype))
+    plan = prunus.plan(graph, prunus.scores.random(graph), rate=0.5)
+    small = prunus.compact(model, plan)
+    assert ("2.bias" in small.state_dict()) is folds
+    prunus.verify(model, plan, small)
+    weight = small.get_submodule("2").weight
+    with torch.no_grad():  # what rounding of a shift does not explain, or, where there is none, nothing does
+        weight[0].mul_(1.5 if folds else 1.01)
+    with pytest.raises(VerifyError, match="although the plan is exact"):
+        prunus.verify(model, plan, small)
+
+
+def test_multiplied_rows_are_seen_without_being_told_of(tmp_path: Path) -> None:
+    """A file does not say which rows make up for attention's scale, nor does a second step of the first."""
+
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 1), ScaledAttention(8, heads=2, mode="fused"), nn.Conv2d(8, 2, 1)
+        ).double()
+
+    def step(model: nn.Module, seed: int) -> nn.Module:
+        graph = prunus.trace(model, IMAGE.double())
+        return prunus.compact(model, prunus.plan(graph, prunus.scores.random(graph, seed), rate=0.4))
+
+    once = step(build(), 0)
+    prunus.save(once, tmp_path / "once.safetensors")
+    loaded, twice = prunus.load(tmp_path / "once.safetensors", build), step(once, 1)
+    surgery: Any = twice.prunus.surgery
+    assert len(surgery.rescales) > len(once.prunus.surgery.rescales) > 0
+    for before, plan, after in (
+        (build(), loaded.prunus.plan, loaded),
+        (build(), twice.prunus.plan, twice),
+        (once, twice.prunus.step, twice),
+    ):
+        found = prunus.verify(before, plan, after)
+        assert found.exact and found.training is not None
+    # the surgery that is kept is that of both steps
+    again = dict(operate(build(), surgery).named_parameters())
+    for name, parameter in twice.named_parameters():
+        torch.testing.assert_close(again[name], parameter)

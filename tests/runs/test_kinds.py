@@ -77,3 +77,23 @@ def test_an_output_is_no_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FileFormatError, match="is a named pipe"):
         check_target(tmp_path / "pipe", "the file")
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    run, weights, picture = tmp_path / "out", tmp_path / "net.pt", tmp_path / "a.png"
+    run.mkdir()
+    for file in (run / "model.safetensors", run / "result.json", weights, picture):
+        file.write_text("precious")
+    (tmp_path / "link.png").symlink_to(picture)
+    for path, source in (
+        (picture, picture),
+        (tmp_path / "link.png", str(picture)),
+        (run / "model.safetensors", str(run)),
+        (run / "result.json", str(run)),
+        (weights, f"resnet20@{weights}"),
+        (run / "model.safetensors", f"nets:build@{run}"),
+    ):
+        with pytest.raises(ConfigError, match="is read by this command, and would be lost"):
+            check_target(path, "the file", None, source)
+    for path, source in ((run / "model.onnx", str(run)), (picture, "lenet5"), (picture, "a" * 5000)):
+        check_target(path, "the file", source, "b\0c")

@@ -44,3 +44,13 @@ def test_masks_of_a_set_hold_every_class(
     found = np.asarray(pillow.open(tmp_path / "mask.png"))
     assert found.shape == ((2, 3) if len(shape) == 2 else (1, 6))
     assert set(found.flat) == {255 if maps == 1 else highest}
+
+
+def test_a_mask_does_not_replace_its_picture_nor_its_overlay(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"a picture")
+    with pytest.raises(ConfigError, match=r"a\.png is read by this command, and would be lost"):
+        runs.segment(picture, "unet", picture)
+    with pytest.raises(ConfigError, match=r"a-overlay\.png is what the overlay is called"):
+        runs.segment(picture, "unet", tmp_path / "a-overlay.png")
+    assert picture.read_bytes() == b"a picture"

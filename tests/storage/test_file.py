@@ -20,7 +20,7 @@ from tests.paint.nets import Halves, difference, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus.errors import FileFormatError, PlanError
+from prunus.errors import FileFormatError, PlanError, PrunusError
 from prunus.models import lenet5, resnet20
 from prunus.storage.digest import digest
 from prunus.surgery.traced.module import TracedModule
@@ -423,3 +423,31 @@ def test_saving_changes_nothing(tmp_path: Path) -> None:
     prunus.save(small, tmp_path / "m")
     assert all(torch.equal(before[k], v) for k, v in small.state_dict().items())
     assert hashlib.sha256((tmp_path / "m").read_bytes()).digest() != b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((5,), "path must be a text or a pathlib.Path, not 5"),
+        (("{file}", "mynets:build"), "build_model must be a function or None"),
+        (("{file}", nn.Linear(2, 2)), "give what makes it"),
+        (("{file}", lambda: nn.Linear), "build_model must return the dense model, .* not the class Linear"),
+        (("{file}", None, "gpu"), "device must be one that torch has here, such as cpu, not 'gpu'"),
+    ],
+)
+def test_wrong_arguments_are_told(arguments: tuple[Any, ...], said: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    prunus.save(nn.Linear(2, 2), file)
+    given: list[Any] = [str(file) if one == "{file}" else one for one in arguments]
+    with pytest.raises(PrunusError, match=said):
+        prunus.load(*given)
+    with pytest.raises(FileFormatError, match="model must be a torch"):
+        prunus.save(file, nn.Linear(2, 2))  # type: ignore[arg-type]
+
+
+def test_what_is_loaded_in_inference_mode_can_be_trained(tmp_path: Path) -> None:
+    prunus.save(nn.Linear(2, 2), tmp_path / "a.safetensors")
+    with torch.inference_mode():
+        model = prunus.load(tmp_path / "a.safetensors", lambda: nn.Linear(2, 2))
+    model(torch.ones(1, 2)).sum().backward()
+    assert not any(parameter.is_inference() for parameter in model.parameters())

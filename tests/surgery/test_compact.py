@@ -9,14 +9,16 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from tests.paint.nets import Halves, Net, difference, outputs, pruned, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus.errors import CompactError, TraceError, VerifyError
+from prunus.errors import CompactError, PlanError, TraceError, VerifyError
 from prunus.models import lenet5, resnet20
+from prunus.plans.plan import make_plan
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -370,3 +372,17 @@ def test_outputs_of_small_and_masked_agree_on_other_batches_and_sides() -> None:
         x = torch.randn(shape, dtype=torch.float64)
         assert difference(prunus.mask(model, plan), small, x) < 1e-12
     assert len(outputs(small, torch.zeros(1, 3, 32, 32, dtype=torch.float64))) == 1
+
+
+def test_a_convolution_without_channels_is_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)).double()
+    graph = prunus.trace(model, IMAGE)
+    first = prunus.plan(graph, torch.arange(4.0), rate=0.5)
+    both = first | prunus.plan(graph, -torch.arange(4.0), rate=0.5)
+    with pytest.raises(PlanError, match="removes every channel of 0, and a convolution needs one"):
+        prunus.compact(model, both, check=False)
+    assert not prunus.mask(model, both)(IMAGE).isnan().any()
+    linear = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
+    rows = torch.randn(2, 3, dtype=torch.float64)
+    everything = make_plan(prunus.trace(linear, rows), np.ones(4, bool))
+    assert difference(prunus.mask(linear, everything), prunus.compact(linear, everything), rows) < 1e-12

@@ -65,12 +65,27 @@ def test_a_bias_that_folding_made_is_trained_where_its_weight_is(trained: bool) 
     assert groups == [[id(small[1].weight)], *layer]
 
 
+def test_names_in_groups_are_those_of_their_parameters() -> None:
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 2))
+    small = network(2)
+    optimizer = torch.optim.SGD(list(model.named_parameters()), lr=0.1)
+    transfer(optimizer, model, small, SLICES)
+    (group,) = optimizer.param_groups
+    names = {id(parameter): name for name, parameter in small.named_parameters()}
+    assert group["param_names"] == [names[id(parameter)] for parameter in group["params"]]
+    assert "0.bias" in group["param_names"]
+
+
 def test_state_of_rescaled_rows_is_that_of_their_gradients() -> None:
     """Weights times f have gradients divided by f, and squares of these by f squared."""
     rescales = (Rescale(("0.weight", "0.bias"), (1, 2), 0.5),)
     for kind, powers in (
         (torch.optim.Adam, {"exp_avg": 1, "exp_avg_sq": 2, "step": 0}),
         (partial(torch.optim.SGD, momentum=0.9), {"momentum_buffer": 1}),
+        # what is measured as the weights are goes with them
+        (torch.optim.Rprop, {"prev": 1, "step_size": -1}),
+        (torch.optim.ASGD, {"ax": -1}),
+        (torch.optim.Adadelta, {"square_avg": 2, "acc_delta": -2}),
     ):
         model, small = network(3), network(2)
         optimizer = kind(model.parameters(), lr=0.1)

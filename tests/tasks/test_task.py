@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import prunus
 from prunus import data
@@ -125,3 +126,11 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
 def test_what_a_task_is_not_is_told_in_a_sentence(make: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
         make()
+
+
+def test_nothing_to_train_on_is_told() -> None:
+    few = TensorDataset(torch.zeros(3, 1, 8, 8), torch.zeros(3, dtype=torch.int64))
+    nothing: list[Any] = [[], DataLoader(few, batch_size=4, drop_last=True)]
+    for train in nothing:
+        with pytest.raises(DataError, match="There is no batch to train on"):
+            Task(train).example_inputs()

@@ -154,12 +154,16 @@ def _fit_array_like(value: Any) -> Any:
 
 
 def _fit_callable(value: Any, inner: Sequence[Any]) -> Any:
-    """A class of modules is a function without arguments at most: who gives one for a
-    loss forgot to make it.
+    """A class of modules is a function without arguments at most: who gives one for a loss forgot to make it.
+    A module makes no module: who gives one made it too early.
     """
     torch: Any = sys.modules.get("torch")
-    unmade = inspect.isclass(value) and torch is not None and issubclass(value, torch.nn.Module)
-    if not callable(value) or (unmade and inner and inner[0] not in ([], Ellipsis)):
+    modules = (torch.nn.Module,) if torch is not None else ()
+    unmade = (
+        inspect.isclass(value) and issubclass(value, modules) and inner and inner[0] not in ([], Ellipsis)
+    )
+    makes = bool(inner) and inspect.isclass(inner[-1]) and issubclass(inner[-1], modules)
+    if not callable(value) or unmade or (makes and isinstance(value, modules)):
         raise MisfitError
     return value
 

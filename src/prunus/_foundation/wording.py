@@ -121,6 +121,8 @@ def advice(hint: Any, value: Any) -> str:
         return "; call it, and give what it returns"
     if inspect.isclass(value) and kinds & {"Module", "Callable"}:
         return "; make one of it first"
+    if is_torch(value) and not hasattr(value, "dtype") and "Callable" in kinds:
+        return "; give what makes it, such as lambda: Network()"
     if isinstance(value, str) and kinds & {"float", "int"}:
         return "; text is not taken for a number"
     if type(value).__name__ == "ndarray" and "Tensor" in kinds:

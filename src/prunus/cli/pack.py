@@ -141,6 +141,7 @@ def unpack(
             help="Keep the weights of the ONNX file in 8 bits where they fit; outputs stay the same.",
         ),
     ] = False,
+    build: given.BuildName = "",
     as_json: given.AsJson = False,
 ) -> None:
     """Write what a coded file holds as safetensors or ONNX, with exactly its values.
@@ -151,7 +152,7 @@ def unpack(
     from prunus.runs.packing import unpack as run
 
     with bars() as watch:
-        result = run(file, output, int8=int8, watch=watch)
+        result = run(file, output, int8=int8, build=build, watch=watch)
     if as_json:
         show_json(result)
         return

@@ -48,8 +48,9 @@ def load_folder(
 
     Raises:
         MissingExtraError: Pillow is not installed.
-        DataError: no such folder, no classes, an empty class, a test class without training images, an
-            unreadable image or one of too many pixels (named), or more bytes in all than `limits.MEMORY`.
+        DataError: no such folder, one class or none, an empty class, a test class without training images,
+            nothing to test on, an unreadable image or one of too many pixels (named), or more bytes in all
+            than `limits.MEMORY`.
     """
     need_pillow()
     root = as_folder(root)
@@ -58,9 +59,19 @@ def load_folder(
     train_root = root / "train" if is_folder(root / "train") else root
     classes = _class_names(train_root)
     train = _listed(train_root, classes, complete=True)
+    if len(classes) < 2:
+        raise DataError(
+            f"{shown(train_root)} has one class folder alone, {classes[0]}, and nothing to tell it apart"
+            " from: expected one folder of images per class."
+        )
     test_root, held_root = parts_of(root) if train_root != root else (None, None)
     test, held = _others(test_root, classes, train_root), _others(held_root, classes, train_root)
     everything = _read(train + test + held, image_size, root.name, progress, workers)
+    if not test and len(train) == len(classes):
+        raise DataError(
+            f"{shown(train_root)} has one image of every class, and none can be held out to test on: add"
+            " more, or the folder test beside train."
+        )
     ends = torch.arange(len(train)), torch.arange(len(train), len(train) + len(test))
     kept, reported = ends if test else stratified(everything.labels[: len(train)], TEST_SHARE, seed=0)
     train_split = everything.subset(kept)

@@ -85,11 +85,16 @@ class ImageData:
             seed: which samples are held out; the same seed gives the same split.
 
         Raises:
-            DataError: `fraction` is not between 0 and 1.
+            DataError: `fraction` is not between 0 and 1, or no class has two training samples.
         """
         if self.validation is not None:
             return self.train, self.validation
         kept, held = stratified(self.train.labels, fraction, seed)
+        if not len(held):
+            raise DataError(
+                f"{self.name} has one training sample of every class, and none can be held out to choose by:"
+                " add more, or samples of its own for validation."
+            )
         return self.train.subset(kept), self.train.subset(held)
 
 

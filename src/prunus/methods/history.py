@@ -39,7 +39,7 @@ from prunus.planning.space import matching
 from prunus.plans.plan import Plan, Trial, make_plan
 from prunus.scores.history import NormHistory, Pair, closest_pairs, from_checkpoints, pair_distance
 from prunus.surgery import compact
-from prunus.surgery.compose import compose
+from prunus.surgery.compose import compose, whole_channels
 from prunus.tasks import Task
 from prunus.training import History, TrainConfig
 
@@ -131,7 +131,7 @@ def history_pruning(
         for number, round_ in enumerate(asked, 1):
             graph = trace(current, example_of(task, current))
             pairs = closest_pairs(graph, norms, channels_going(graph, round_, protect))
-            chosen = _without(graph, pairs)
+            chosen = whole_channels(dense, plan, _without(graph, pairs))
             named = _named(graph, norms, pairs)
             small = compact(
                 game.pulled(current, graph, pairs, round_, number, pull_strength, regulariser), chosen

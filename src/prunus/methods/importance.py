@@ -34,7 +34,7 @@ from prunus.planning.targets import plan as choose
 from prunus.plans.plan import Plan, Trial
 from prunus.scores.importance import Importance, ImportanceWeights, Start
 from prunus.surgery import compact
-from prunus.surgery.compose import compose
+from prunus.surgery.compose import compose, whole_channels
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 
@@ -106,6 +106,7 @@ def importance_pruning(
                 break  # nothing is left that could go
             weighed = weighed or _weigh(way.current, example, task, config, start, importance, l1)
             step, chosen = _made(weighed, step, least, by, target)
+            chosen = chosen and whole_channels(model, way.plan, chosen)
             if chosen is None or not chosen.removed:
                 break
             watch("searching", len(way.trials) + 1, 0)

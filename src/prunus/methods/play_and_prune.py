@@ -41,7 +41,7 @@ from prunus.planning.targets import plan_above
 from prunus.plans.plan import Trial
 from prunus.scores.reduce import weight_axes
 from prunus.surgery import compact
-from prunus.surgery.compose import compose
+from prunus.surgery.compose import compose, whole_channels
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 
@@ -103,7 +103,7 @@ def play_and_prune(
             task.fit(
                 trained, config, besides=weakest_norm(trained, graph, alpha, strength * room), validation=None
             )
-            chosen = plan_above(graph, relative_norms(graph), delta * room)
+            chosen = whole_channels(model, plan, plan_above(graph, relative_norms(graph), delta * room))
             if not chosen.removed:
                 break
             small = compact(trained.eval(), chosen)

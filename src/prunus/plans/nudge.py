@@ -1,5 +1,5 @@
-"""A model whose parameters are a rounding of single precision away from what they were: how far its results
-move is what rounding explains.
+"""A model whose parameters are a rounding away from what they were: how far its results move is what rounding
+explains.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from torch import nn
 
 from prunus.paint.model_copy import copy_model
 
-_STEP = float(torch.finfo(torch.float32).eps)
+_SINGLE = float(torch.finfo(torch.float32).eps)
 
 
 def nudged(model: nn.Module, seed: int) -> nn.Module:
     """A copy in which every element of a real or complex parameter is multiplied by 1 plus or minus the
-    epsilon of single precision, at random; in double precision, as the change would round away in any other.
+    epsilon of its type, of single precision at least, at random; in double precision, as the change would
+    round away in any other.
     """
     copy = copy_model(model, {}).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in copy.parameters():
+        for own, parameter in zip(model.parameters(), copy.parameters(), strict=True):
             if parameter.is_floating_point() or parameter.is_complex():
                 signs = torch.randint(0, 2, parameter.shape, generator=generator) * 2 - 1
-                parameter.mul_(1 + _STEP * signs.to(parameter.device, parameter.dtype))
+                step = max(_SINGLE, float(torch.finfo(own.dtype).eps))
+                parameter.mul_(1 + step * signs.to(parameter.device, parameter.dtype))
     return copy
 
 

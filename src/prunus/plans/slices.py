@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from prunus.paint.graph import ChannelGraph
 
 _BLOCK = 1 << 18  # numbers
+_ORDERS = {4: (torch.channels_last,), 5: (torch.channels_last_3d,)}  # of memory, by the number of axes
 Slices = dict[str, dict[int, NDArray[np.int64]]]
 
 
@@ -31,9 +32,12 @@ def slices_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Slices:
 
 
 def cut(tensor: Tensor, axes: Mapping[int, NDArray[np.int64]]) -> Tensor:
-    """The kept slots of a tensor, as a new tensor of the same kind."""
+    """The kept slots of a tensor, as a new tensor of the same kind, with channels last where it has them."""
     indices = {axis: torch.from_numpy(kept).to(tensor.device) for axis, kept in axes.items()}
     result = _selected(tensor.detach(), indices)
+    for order in _ORDERS.get(tensor.dim(), ()):
+        if tensor.is_contiguous(memory_format=order) and not tensor.is_contiguous():
+            result = result.contiguous(memory_format=order)
     if not isinstance(tensor, nn.Parameter):
         return result
     parameter = nn.Parameter(result, requires_grad=tensor.requires_grad)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +25,7 @@ from prunus.plans.mask import mask
 from prunus.plans.nudge import nudged
 from prunus.plans.plan import Plan
 from prunus.plans.resolve import graph_for
-from prunus.plans.slices import slices_of
+from prunus.plans.slices import Slices, cut, slices_of
 from prunus.plans.train_check import TrainDifference, light, train_difference
 
 # What rounding certainly explains, relative to the largest value; beyond it double precision decides.
@@ -103,7 +103,10 @@ def verification(
     if not plan.exact:
         return Verification(apart.max_abs, apart.relative, False, mode)
     settled = _settled(
-        apart.relative, _dtype(model), lambda: _difference_in_double(masked, compact_model, args, kwargs)
+        apart.relative,
+        _dtype(model),
+        lambda: _difference_in_double(masked, compact_model, (args, kwargs)),
+        lambda: _rounded_away(model, plan, masked, compact_model, (args, kwargs)),
     )
     if settled is not None:
         by = (
@@ -140,24 +143,50 @@ def _outputs(
         return list(tensors_in(called(model, args, kwargs, kind)))
 
 
-def _settled(relative: float, dtype: torch.dtype, in_double: Callable[[], float | None]) -> float | None:
+def _settled(
+    relative: float,
+    dtype: torch.dtype,
+    in_double: Callable[[], float | None],
+    rounded: Callable[[], float],
+) -> float | None:
     """None where a difference is one of rounding, else how large it is: in double precision where the model's
-    own leaves a doubt.
+    own leaves a doubt; `rounded` is what the rounding of parameters explains of it.
     """
     if relative <= _CERTAIN.get(dtype, 0.0):
         return None
     exact = in_double() if dtype != torch.float64 else None
-    if exact is not None:
-        return None if exact <= _CERTAIN[torch.float64] else exact
-    return None if relative <= rounding(dtype) else relative
+    if exact is None:
+        return None if relative <= rounding(dtype) else relative
+    explained = exact <= _CERTAIN[torch.float64] or exact <= min(rounded(), rounding(dtype))
+    return None if explained else exact
 
 
-def _difference_in_double(
-    masked: nn.Module, small: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> float | None:
+def _rounded_away(
+    model: nn.Module, plan: Plan, masked: nn.Module, small: nn.Module, inputs: Arguments
+) -> float:
+    """How far the outputs of double-precision copies may be apart because surgery made biases of what removed
+    channels give, or multiplied rows, and rounded them to the model's own type; 0 where it did not.
+    """
+    slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
+    before = named_tensors(masked)
+    made = bool(_rescaled(small)) or any(
+        name not in before or not torch.equal(cut(before[name], slices.get(name, {})), parameter)
+        for name, parameter in small.named_parameters()
+        if name.rpartition(".")[2] == "bias"
+    )
+    moved = [_difference_in_double(masked, nudged(masked, seed), inputs) for seed in range(made * _NUDGES)]
+    return _explained(moved)
+
+
+def _explained(moved: Sequence[float | None]) -> float:
+    """What rounding explains, where the smallest changes of all parameters move results so far."""
+    return 10 * max((found for found in moved if found is not None), default=0.0)
+
+
+def _difference_in_double(masked: nn.Module, small: nn.Module, inputs: Arguments) -> float | None:
     """The relative difference of double-precision copies; None where the forward does not run in it."""
     first, second = copy_model(masked, {}).double(), copy_model(small, {}).double()
-    args, kwargs = map_tensors((args, kwargs), lambda t: t.double() if t.is_floating_point() else t)
+    args, kwargs = map_tensors(inputs, lambda t: t.double() if t.is_floating_point() else t)
     try:
         expected, found = _outputs(first, args, kwargs), _outputs(second, args, kwargs)
     except Exception:  # numbers of a fixed type in the forward; what a model raises then is anybody's guess
@@ -193,9 +222,7 @@ def compare_training(
     model cannot be trained so.
     """
     slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
-    surgery = getattr(getattr(small, "prunus", None), "surgery", None)
-    rescaled = [name for change in getattr(surgery, "rescales", ()) for name in change.parameters]
-    rescaled += [remap.name for remap in getattr(surgery, "remaps", ())]
+    rescaled = _made_anew(masked, small, slices)
     dtype = _dtype(model)
     own = train_difference(masked, small, slices, inputs, rescaled, gradients=gradients)
     if own is None or own.fails or own.relative <= _TRAINING.get(dtype, 0.0):
@@ -213,8 +240,30 @@ def compare_training(
         train_difference(masked, nudged(masked, seed), {}, inputs, double=True, gradients=gradients)
         for seed in range(_NUDGES)
     ]
-    explained = 10 * max((found.relative for found in moved if found is not None), default=0.0)
-    return replace(exact, same=exact.relative <= min(explained, _TRAINING[dtype]))
+    explained = _explained([found.relative for found in moved if found is not None])
+    return replace(exact, same=exact.relative <= min(explained, _TRAINING.get(dtype, rounding(dtype))))
+
+
+def _made_anew(masked: nn.Module, small: nn.Module, slices: Slices) -> list[str]:
+    """Names of the parameters and whole numbers that are something else than what is left of the masked
+    model's: multiplied rows, whose gradients are other multiples, and slots that were numbered anew. A bias
+    that took up what removed channels gave is not among them, as its gradient is the same.
+    """
+    before = named_tensors(masked)
+    found = {
+        name
+        for name, tensor in named_tensors(small).items()
+        if name in before
+        and (isinstance(tensor, nn.Parameter) or not tensor.is_floating_point())
+        and not torch.equal(cut(before[name], slices.get(name, {})), tensor)
+    }
+    return [name for name in found if not name.endswith("bias") or f"{name[:-4]}weight" in found]
+
+
+def _rescaled(small: nn.Module) -> list[str]:
+    """Names of the parameters of which surgery multiplied rows."""
+    surgery = getattr(getattr(small, "prunus", None), "surgery", None)
+    return [name for change in getattr(surgery, "rescales", ()) for name in change.parameters]
 
 
 def random_inputs(model: nn.Module, plan: Plan) -> tuple[tuple[Any, ...], dict[str, Any]]:

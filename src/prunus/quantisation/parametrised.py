@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
+from prunus._foundation import parametrised
 from prunus.paint.model_copy import named_tensors
 from prunus.quantisation.quantised import own_copy
 
@@ -16,7 +16,7 @@ from prunus.quantisation.quantised import own_copy
 def put_on(model: nn.Module, name: str, parametrisation: nn.Module) -> None:
     """Compute the tensor of this name by a parametrisation from now on, in place."""
     path, _, own = name.rpartition(".")
-    parametrize.register_parametrization(model.get_submodule(path), own, parametrisation, unsafe=True)
+    parametrised.put_on(model.get_submodule(path), own, parametrisation, unsafe=True)
 
 
 def behind(model: nn.Module, name: str) -> tuple[Any, Tensor]:

@@ -21,7 +21,7 @@ from prunus.measure.timing import pinned_threads
 from prunus.runs.data import Data, Source, data_of, open_network, read_data
 from prunus.runs.kinds import check_target
 from prunus.runs.limits import check_settings
-from prunus.runs.settings import Network, network_of
+from prunus.runs.settings import Network, files_of, network_of
 
 if TYPE_CHECKING:
     from prunus.dynamic import Answers
@@ -80,7 +80,6 @@ def cascade(
         ConfigError, TargetError, DataError, PrunusError: what is named is not there, or makes no cascade.
     """
     named = data_of(data, 0)
-    check_target(output, "the ONNX file")
     if named is None or not named.name:
         raise ConfigError("How sure is sure enough is found from samples: give --data.")
     if not 0 < named.share < 1:
@@ -88,6 +87,7 @@ def cascade(
             f"--held-out is a share of the training samples between 0 and 1, not {named.share:g}."
         )
     networks = [network_of(model) for model in models]
+    check_target(output, "the ONNX file", named.name, *files_of(*networks))
     shape = networks[0].input_shape if networks else None
     source = read_data(named, shape[-1] if shape else None, watch)
     task = _of_classes(source)

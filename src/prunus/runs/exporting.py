@@ -13,7 +13,7 @@ from prunus.deploy.sheet import DataSheet
 from prunus.errors import ConfigError
 from prunus.runs.data import open_network
 from prunus.runs.kinds import check_target
-from prunus.runs.settings import Network, network_of
+from prunus.runs.settings import Network, files_of, network_of
 from prunus.runs.texts import parse_planes
 
 
@@ -61,11 +61,11 @@ def export(
         MissingExtraError, ConfigError, PrunusError: the extra `onnx` is missing, the file cannot be written,
             or the network cannot be exported.
     """
-    output = Path(output)
-    check_target(output, "the ONNX file")
+    output, network = Path(output), network_of(model)
+    check_target(output, "the ONNX file", *files_of(network))
     onnx.require()
     watch("building the model", 0, 0)
-    opened = open_network(network_of(model))
+    opened = open_network(network)
     watch("exporting to ONNX", 0, 0)
     means, stds = opened.normalise or ((), ())
     planes = opened.input_shape[1]

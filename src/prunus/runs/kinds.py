@@ -4,6 +4,8 @@ take apart.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from prunus.errors import ConfigError, FileFormatError
@@ -101,9 +103,14 @@ def check_own(path: Path, text: str) -> None:
         )
 
 
-def check_target(path: Path | None, what: str) -> None:
-    """Raises ConfigError where a file that is to be written is a folder, or would lie in a file;
-    FileFormatError where it is a pipe or a device.
+def check_target(path: Path | None, what: str, *sources: Path | str | None) -> None:
+    """Raises ConfigError where a file that is to be written is a folder, would lie in a file, or is what the
+    command reads; FileFormatError where it is a pipe or a device.
+
+    Args:
+        path: the file; None = none is written.
+        what: it is.
+        sources: what is read, as the user named it: files, folders of runs, NAME@WEIGHTS.
     """
     if path is None:
         return
@@ -115,6 +122,22 @@ def check_target(path: Path | None, what: str) -> None:
     if over is not None and not over.is_dir():
         raise ConfigError(f"{over} is a file, so {path} cannot lie in it: -o names {what}.")
     check_file(path)
+    if path.exists() and any(path.samefile(file) for file in _read_of(sources)):
+        raise ConfigError(
+            f"{path} is read by this command, and would be lost: -o names {what}, another file."
+        )
+
+
+def _read_of(sources: Iterable[Path | str | None]) -> Iterator[Path]:
+    """The files that are there of what a user named."""
+    from prunus.runs.records import RESULT_FILE, TRAINING_FILE
+    from prunus.storage.file import file_in
+
+    for source in map(str, filter(None, sources)):
+        for place in map(Path, filter(None, {source, *source.split("@")})):
+            with suppress(OSError, ValueError):  # a name that is too long, or no name of a file
+                records = (place / name for name in (RESULT_FILE, TRAINING_FILE))
+                yield from (file for file in (file_in(place), *records) if file.is_file())
 
 
 def _is_coded(path: Path) -> bool:

@@ -280,6 +280,13 @@ def _open_gated(folder: Path, shape: tuple[int, ...] | None, build_name: str, ga
     )
 
 
+def model_in(path: Path, build_name: str = "") -> nn.Module:
+    """The model of a file, without an input shape; `build_name` is what a network of another class is made
+    from.
+    """
+    return _load(path, record_beside(path), build_name, ())
+
+
 def _load(path: Path, record: Record | None, build_name: str, trail: tuple[Path, ...]) -> nn.Module:
     """A compact model's file; `trail` are the files that were made from it."""
     from prunus import storage

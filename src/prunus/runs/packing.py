@@ -13,7 +13,8 @@ from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import ConfigError, FileFormatError
 from prunus.runs.data import Data, data_of, open_network, read_data, side_of
 from prunus.runs.kinds import check_target
-from prunus.runs.settings import Network, network_of
+from prunus.runs.loading import model_in
+from prunus.runs.settings import Network, files_of, network_of
 from prunus.runs.tuning import tuning_of
 from prunus.training.config import Augment, TrainConfig
 
@@ -105,13 +106,13 @@ def pack(
     from prunus.report import coding_page
 
     settings, output = settings or PackSettings(), Path(output)
-    check_target(output, "the coded file")
-    if report is not None:
-        check_target(Path(report), "the report")
-        coding_page.require()
     network, wanted = network_of(model), data_of(data, settings.seed)
     if wanted is None:
         raise ConfigError("Packing looks at what layers get, so it needs data (--data).")
+    check_target(output, "the coded file", wanted.name, *files_of(network))
+    if report is not None:
+        check_target(Path(report), "the report", wanted.name, *files_of(network))
+        coding_page.require()
     source = read_data(wanted, side_of(network, network.input_shape), watch)
     watch("building the model", 0, 0)
     opened = open_network(network, source)
@@ -194,7 +195,7 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
 
 @door(ConfigError)
 def unpack(
-    path: Path | str, output: Path | str, *, int8: bool = False, watch: Watch = unwatched
+    path: Path | str, output: Path | str, *, int8: bool = False, build: str = "", watch: Watch = unwatched
 ) -> dict[str, Any]:
     """Write what a coded file holds as a file that others open, with exactly its values.
 
@@ -203,14 +204,16 @@ def unpack(
         output: `.safetensors` for `prunus.load` and PyTorch, `.onnx` for every runtime.
         int8: weights whose integers fit into 8 bits stay integers in the ONNX file, which turns them into
             numbers when it runs: the same outputs, a quarter of the bytes.
+        build: package.module:function that makes the network, for `.safetensors` of one that is neither of
+            prunus nor of a library.
         watch: told about progress.
 
     Raises:
-        ConfigError: another ending, or `int8` for what is no ONNX file.
+        ConfigError: another ending, `int8` for what is no ONNX file, or a network that `build` must make.
         FileFormatError: the file is no coded one, or cannot become what was asked for.
     """
     path, output = Path(path), Path(output)
-    check_target(output, "the unpacked file")
+    check_target(output, "the unpacked file", path)
     if output.suffix not in (".safetensors", ".onnx"):
         raise ConfigError(
             f"{output.name}: a coded file is unpacked to .safetensors, for prunus and PyTorch, or to .onnx."
@@ -223,9 +226,9 @@ def unpack(
 
         kept = write_onnx(path, output, int8=int8)
     else:
-        from prunus.storage import load, save
+        from prunus.storage import save
 
-        kept, model = 0, load(path)
+        kept, model = 0, model_in(path, build)
         _check_plan(path, model)
         save(model, output)
     return {

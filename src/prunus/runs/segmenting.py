@@ -19,13 +19,12 @@ from prunus.data.pictures import GEOTIFF, IGNORED
 from prunus.errors import ConfigError
 from prunus.runs.data import Data, Source, data_of, open_network, read_data
 from prunus.runs.kinds import check_target
-from prunus.runs.settings import Network, network_of
+from prunus.runs.settings import Network, files_of, network_of
 from prunus.runs.texts import parse_planes
 from prunus.segmentation import Confusion
 from prunus.segmentation.files import lost_place, mask_rows, segment_file
 from prunus.segmentation.metrics import classes_of, maps_of
 from prunus.segmentation.predict import predict, reader
-from prunus.storage.lock import check_file
 from prunus.tasks import MeanIoU
 from prunus.training.evaluation import mode
 
@@ -81,12 +80,13 @@ def segment(
             do not fit; a file cannot be written.
     """
     image, network = Path(picture), network_of(model)
-    check_target(None if output is None else Path(output), "the mask")
     suffix = image.suffix if image.suffix.lower() in GEOTIFF else ".png"
     target = image.with_name(f"{image.stem}-mask{suffix}") if output is None else Path(output)
     shown = target.with_name(f"{image.stem}-overlay.png") if overlay else None
     for path in (target, *((shown,) if shown else ())):
-        check_file(path)
+        check_target(path, "the mask", image, *files_of(network))
+    if shown is not None and shown.name == target.name:
+        raise ConfigError(f"{target} is what the overlay is called: -o names the mask, another file.")
     watch("building the model", 0, 0)
     opened = open_network(network)
     lost = lost_place(image, target)

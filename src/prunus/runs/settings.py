@@ -75,6 +75,11 @@ def network_of(model: Network | str) -> Network:
     return Network(model) if isinstance(model, str) else model
 
 
+def files_of(*networks: Network) -> list[Path | str | None]:
+    """What is read of networks, as their user named it."""
+    return [part for one in networks for part in (one.name, one.weights)]
+
+
 def make_choices(settings: Any, choices: dict[str, type[StrEnum]]) -> None:
     """Let texts stand for the choices that they name, for use in `__post_init__`. Raises ConfigError for
     others.

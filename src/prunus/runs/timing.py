@@ -25,7 +25,7 @@ from prunus.runs.data import Data, Source, data_of, inputs_of, open_network, rea
 from prunus.runs.kinds import check_target
 from prunus.runs.limits import check_settings
 from prunus.runs.names import Served
-from prunus.runs.settings import Network, network_of
+from prunus.runs.settings import Network, files_of, network_of
 
 if TYPE_CHECKING:
     from prunus.measure.runtimes import Network as Timed
@@ -97,7 +97,7 @@ def latency(
             together.
     """
     settings, networks = settings or LatencySettings(), [network_of(model) for model in models]
-    check_target(output, "a JSON file")
+    check_target(output, "a JSON file", *files_of(*networks))
     named, asked = data_of(data, 0), next((one.input_shape for one in networks if one.input_shape), None)
     source = read_data(named, asked[-1] if asked else None, watch) if named else None
     watch("building the models", 0, 0)

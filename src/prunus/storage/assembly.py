@@ -4,17 +4,42 @@ every kind of model file needs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from prunus.errors import FileFormatError, PlanError
+from prunus._foundation.wording import given
+from prunus.errors import ArgumentError, FileFormatError, PlanError, clause
 from prunus.paint.model_copy import copy_model, named_tensors, walk
 from prunus.paint.widths import Width, can_keep, set_widths
 from prunus.storage.header import is_size
 from prunus.surgery.blocks import left_out, without_blocks
 from prunus.surgery.places import set_size, size_at
 from prunus.surgery.slicing import Rebind
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """Raises ArgumentError for one that torch does not know, or that is not here."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without it
+        raise ArgumentError(
+            f"device must be one that torch has here, such as cpu, not {str(device)!r} ({clause(error)})."
+        ) from error
+    return found
+
+
+def dense_of(build_model: Callable[[], nn.Module], device: torch.device) -> nn.Module:
+    """The dense model that a function of the user's makes; raises FileFormatError where it makes none."""
+    model: Any = build_model()
+    if not isinstance(model, nn.Module):
+        raise FileFormatError(
+            f"build_model must return the dense model, a torch.nn.Module, not {given(model)}."
+        )
+    return model.to(device)
 
 
 def shortened(model: nn.Module, blocks: Sequence[str]) -> nn.Module:

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
 from prunus.errors import FileFormatError, clause
 from prunus.storage.digest import CHECKSUM, digest
@@ -23,6 +24,7 @@ _TENSOR = "tensor"
 _KEYS = "keys"
 
 
+@door(FileFormatError)
 def write_tree(path: str | Path, tree: Any) -> None:
     """Write nested dicts (with text or whole-number keys), lists, tensors, numbers, texts and None,
     atomically.
@@ -39,6 +41,7 @@ def write_tree(path: str | Path, tree: Any) -> None:
     write_atomically(Path(path), to_bytes(tensors, metadata={"prunus_checkpoint": json.dumps(header)}))
 
 
+@door(FileFormatError)
 def read_tree(path: str | Path) -> Any:
     """Read what `write_tree` wrote; tensors lie on the CPU. Raises FileFormatError if it is no such file, or
     was changed.

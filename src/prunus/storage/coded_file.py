@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
 from prunus.coding import CodedTensor, container, values_of
 from prunus.coding.container import ABOUT, SKELETON
@@ -26,6 +27,7 @@ from prunus.storage.lock import settle
 from prunus.surgery.origin import Origin
 
 
+@door(FileFormatError)
 def save_coded(
     model: nn.Module,
     tensors: Mapping[str, CodedTensor],
@@ -102,6 +104,7 @@ def is_coded_file(path: Path) -> bool:
         return False
 
 
+@door(FileFormatError)
 def read_about(path: str | Path) -> Mapping[str, Any]:
     """What a coded file tells people; empty if it tells nothing. Raises FileFormatError."""
     path = Path(path)
@@ -115,6 +118,7 @@ def read_about(path: str | Path) -> Mapping[str, Any]:
         raise FileFormatError(f"The notes of {path} cannot be read: {clause(error)}.") from error
 
 
+@door(FileFormatError)
 def read_coded(path: str | Path) -> tuple[list[Entry], bytes]:
     """The tensors of a coded file, in its order, and its ONNX skeleton, b"" if it has none.
 

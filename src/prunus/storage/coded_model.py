@@ -18,7 +18,7 @@ from prunus.models.catalogue import build_recorded
 from prunus.paint.model_copy import meta_twin, named_tensors, walk
 from prunus.paint.widths import Width
 from prunus.plans.plan import Plan
-from prunus.storage.assembly import fill, keep_widths, rebind, set_learning, shortened
+from prunus.storage.assembly import dense_of, fill, keep_widths, rebind, set_learning, shortened
 from prunus.storage.coded_network import CATALOGUE, OWN, TRACED, Changes, Network, from_bytes
 from prunus.storage.coded_tensors import tensor_of
 from prunus.storage.header import traced_fields
@@ -73,7 +73,7 @@ def built_from(
         except PlanError as error:
             raise FileFormatError(f"It does not hold a {network.name}: {clause(error)}.") from error
     assert build_model is not None
-    return _cut(where, network, entries, build_model().to(device), device)
+    return _cut(where, network, entries, dense_of(build_model, device), device)
 
 
 def _traced(

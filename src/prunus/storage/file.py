@@ -19,13 +19,22 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.finite import warn_of_nonfinite
 from prunus.errors import FileFormatError, clause
 from prunus.paint.model_copy import meta_twin, named_tensors, walk
 from prunus.paint.widths import kept_in
 from prunus.plans.plan import check_fingerprint
-from prunus.storage.assembly import fill, keep_widths, rebind, set_learning, shortened
+from prunus.storage.assembly import (
+    dense_of,
+    fill,
+    keep_widths,
+    rebind,
+    set_learning,
+    shortened,
+    usable_device,
+)
 from prunus.storage.coded_file import is_coded_file, load_coded
 from prunus.storage.digest import CHECKSUM, digest
 from prunus.storage.header import SCHEMA, Header, parse
@@ -41,6 +50,7 @@ IN_FOLDER = "model.safetensors"  # the name of a run's model
 CODED_IN_FOLDER = "model.prunus"  # and where it is coded alone
 
 
+@door(FileFormatError)
 def save(model: nn.Module, path: str | Path) -> None:
     """Write a compact (or dense) model to a safetensors file, atomically.
 
@@ -83,6 +93,7 @@ def save(model: nn.Module, path: str | Path) -> None:
     write_atomically(path, to_bytes(tensors, metadata={"prunus": json.dumps(header)}))
 
 
+@door(FileFormatError)
 def load(
     path: str | Path, build_model: Callable[[], nn.Module] | None = None, device: str | torch.device = "cpu"
 ) -> nn.Module:
@@ -98,7 +109,7 @@ def load(
         FileFormatError: the file is truncated, tampered with, not written by prunus, or needs `build_model`.
         PlanError: `build_model` makes another model than the one that was cut.
     """
-    path, device = file_in(Path(path)), torch.device(device)
+    path, device = file_in(Path(path)), usable_device(device)
     if is_coded_file(path):
         return load_coded(path, build_model, device)
     header, tensors = _read(path)
@@ -109,7 +120,7 @@ def load(
         if header.traced is not None:
             model: nn.Module = traced_from_data(header.traced, tensors, device)
         elif build_model is not None:
-            model, dense = _load_eager(path, header, tensors, build_model().to(device))
+            model, dense = _load_eager(path, header, tensors, dense_of(build_model, device))
         else:
             raise FileFormatError(
                 f"It holds a {header.class_name} in its own class; give build_model=, a function that makes"
@@ -147,6 +158,7 @@ def _check_readable(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
             ) from error
 
 
+@door(FileFormatError)
 def read_header(path: str | Path) -> Mapping[str, Any]:
     """What a file says of itself: mode, class, plan (JSON text). Raises FileFormatError."""
     return _open(Path(path))[0]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from prunus._foundation.parametrised import put_on
 from prunus.errors import PlanError
 from prunus.paint.graph import Axis, ChannelGraph
 from prunus.paint.model_copy import named_tensors, walk
@@ -74,7 +75,7 @@ class ChannelFactors:
         ]
         self._multiplied = [_Multiplied(once, maker.axis, product).to(device) for maker in self.makers]
         for (module, name, _), multiplied in zip(self.makers, self._multiplied):
-            parametrize.register_parametrization(module, name, multiplied)
+            put_on(module, name, multiplied)
 
     def fold(self) -> None:
         """Multiply the numbers into what they stand in front of, and take them off: the model has its own

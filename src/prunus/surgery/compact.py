@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
 from prunus._foundation.collector import collector_paused
-from prunus.errors import CompactError
+from prunus.errors import CompactError, PlanError
 from prunus.paint.folding import Fold, folded_shift, folds
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.model_copy import listened, named_tensors, unwrap
@@ -25,7 +25,7 @@ from prunus.paint.statistics import narrowed, widths_of
 from prunus.plans.mask import mask
 from prunus.plans.plan import Plan, make_plan
 from prunus.plans.resolve import graph_for
-from prunus.plans.slices import slices_of
+from prunus.plans.slices import Slices, slices_of
 from prunus.plans.train_check import TrainDifference
 from prunus.plans.verify import compare_training, random_inputs, verification
 from prunus.surgery.compose import joined
@@ -82,12 +82,13 @@ def compact(
             forwards of one class have equal gradients. `verify` compares everything at full size.
 
     Raises:
-        PlanError: the plan was made for another model.
+        PlanError: the plan was made for another model, or leaves a convolution without channels.
         VerifyError: the result does not compute what the masked model does (a defect of prunus).
     """
     model = unwrap(model)
     with collector_paused():
         graph = graph_for(model, plan)
+        _check_something_left(model, slices_of(graph, plan.removed_in(graph)))
         built = _build(
             model, graph, plan if plan.graph is graph else replace(plan, graph=graph), prefer, norms
         )
@@ -110,6 +111,19 @@ def compact(
     if optimizer is not None:
         transfer(optimizer, model, built.model, built.surgery.slices, built.surgery.rescales)
     return built.model
+
+
+def _check_something_left(model: nn.Module, slices: Slices) -> None:
+    """Raises PlanError where a convolution would have no channel, which torch does not compute; plans that
+    were joined by | may ask for that.
+    """
+    tensors = named_tensors(model)
+    for name, axes in slices.items():
+        if tensors[name].dim() > 2 and not all(len(kept) for kept in axes.values()):
+            raise PlanError(
+                f"The plan removes every channel of {name.rpartition('.')[0] or name}, and a convolution"
+                " needs one: keep some."
+            )
 
 
 @dataclass(frozen=True, eq=False)

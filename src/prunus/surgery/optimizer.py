@@ -15,10 +15,12 @@ from prunus.errors import CompactError
 from prunus.plans.slices import Slices, cut
 from prunus.surgery.rescaling import Rescale
 
-# powers of a gradient in the state of torch's optimisers
+# powers of a gradient in the state of torch's optimisers; what is measured as weights are has the reciprocal
 _POWERS = {
     **dict.fromkeys(("momentum_buffer", "exp_avg", "exp_inf", "grad_avg", "prev"), 1),
     **dict.fromkeys(("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum"), 2),
+    **dict.fromkeys(("step_size", "ax"), -1),  # Rprop's steps, ASGD's mean of the weights
+    "acc_delta": -2,  # Adadelta's squares of steps
 }
 
 
@@ -37,10 +39,10 @@ def transfer(
     _refuse_own_lists(optimizer)
     names = {id(p): name for name, p in model.named_parameters()}
     new = dict(small.named_parameters())
-    groups: list[list[nn.Parameter]] = []
+    groups: list[dict[str, Any]] = []
     state: dict[Tensor, dict[str, Any]] = {}
     for group in optimizer.param_groups:
-        moved = []
+        moved: list[nn.Parameter] = []
         for parameter in group["params"]:
             name = names.get(id(parameter))
             if name is None or name not in new:
@@ -54,14 +56,16 @@ def transfer(
                     k: _sliced(v, parameter, name, slices) for k, v in optimizer.state[parameter].items()
                 }
                 _rescale(state[new[name]], parameter, name, slices, rescales)
-        groups.append(moved)
-    held = {id(p) for moved in groups for p in moved}
+        known = {"param_names": list(group["param_names"])} if "param_names" in group else {}
+        groups.append({"params": moved, **known})
+    held = {id(p) for moved in groups for p in moved["params"]}
     for name, parameter in new.items():
         if name not in names.values() and id(parameter) not in held:
-            for moved in _beside_its_weight(groups, new, name):  # a bias that folding made
-                moved.append(parameter)
-    for group, moved in zip(optimizer.param_groups, groups):
-        group["params"] = moved
+            for beside in _beside_its_weight(groups, new, name):  # a bias that folding made
+                beside["params"].append(parameter)
+                beside.get("param_names", []).append(name)
+    for group, changed in zip(optimizer.param_groups, groups):
+        group.update(changed)
     optimizer.state.clear()
     optimizer.state.update(state)
 
@@ -115,11 +119,11 @@ def _names_parameters(value: Any, held: set[int]) -> bool:
 
 
 def _beside_its_weight(
-    groups: list[list[nn.Parameter]], new: dict[str, nn.Parameter], name: str
-) -> list[list[nn.Parameter]]:
+    groups: list[dict[str, Any]], new: dict[str, nn.Parameter], name: str
+) -> list[dict[str, Any]]:
     """The parameter group that trains the weight of the same layer; none where none does."""
     weight = new.get(f"{name.rpartition('.')[0]}.weight")
-    return [moved for moved in groups if any(p is weight for p in moved)][:1]
+    return [moved for moved in groups if any(p is weight for p in moved["params"])][:1]
 
 
 def _sliced(value: Any, parameter: Tensor, name: str, slices: Slices) -> Any:

@@ -125,12 +125,20 @@ class Task:
             )
 
     def example_inputs(self) -> Any:
-        """One input of the model: the task's own, or the first training sample."""
+        """One input of the model: the task's own, or the first training sample; raises DataError where there
+        is none.
+        """
         if self.example is not None:
             return self.example
-        inputs, _ = next(
-            self.batches("train", 1) if isinstance(self.train, (Split, Samples)) else Inputs(self, 1).pairs()
+        found = next(
+            self.batches("train", 1) if isinstance(self.train, (Split, Samples)) else Inputs(self, 1).pairs(),
+            None,
         )
+        if found is None:
+            raise DataError(
+                "There is no batch to train on; a loader that drops its last batch needs samples for one."
+            )
+        inputs, _ = found
         return tree_map_only(Tensor, lambda tensor: tensor[:1], inputs)
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -110,6 +111,31 @@ def test_learned_and_fixed_fake_quantisation_leaves_channels_free(channelwise: b
         return torch.fake_quantize_per_tensor_affine(y.float(), 0.1, 0, -128, 127).to(y.dtype)
 
     goes_exactly(run, scale=nn.Parameter(torch.ones(8)), zero=nn.Parameter(torch.zeros(8)))
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_ranges_that_are_measured_across_channels_are_not_those_of_what_is_left(measured: bool) -> None:
+    class Observed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("on", torch.tensor([int(measured)]))
+            self.register_buffer("always", torch.ones(1, dtype=torch.int64))
+            for name, value in (("low", -1.0), ("high", 1.0), ("scale", 0.01)):
+                self.register_buffer(name, torch.full((1,), value))
+            self.register_buffer("zero", torch.zeros(1, dtype=torch.int32))
+
+        def forward(self, x: Tensor) -> Tensor:
+            ranges = [one.float() for one in (self.low, self.high, self.scale)]
+            quantise: Any = torch.fused_moving_avg_obs_fake_quant
+            quantised: Tensor = quantise(
+                x.float(), self.on, self.always, *ranges, self.zero, 0.01, -128, 127, -1, False, False
+            )
+            return quantised.to(x.dtype)
+
+    result = halved(lambda m, y: m.quantised(y), quantised=Observed())
+    assert result.removed == result.asked > 0
+    assert result.exact is not measured
+    assert ("ranges measured across the channels" in str(result.notes)) is measured
 
 
 def test_an_operator_whose_shape_depends_on_values_is_named() -> None:

@@ -45,8 +45,12 @@ def observed(call: Call) -> Sequence[Paint]:
     """_fused_moving_avg_obs_fq_helper(x, observer_on, fake_quant_on, min, max, scale, zero_point, …, axis,
     per_row, symmetric).
     """
-    vectors, axis, per_row = call.args[3:7], call.args[10], call.arg(11, "per_row_fake_quant", False)
-    return _rounded(call, axis % call.args[0].dim() if per_row else None, vectors, vectors[2])
+    x, observer_on, vectors = call.args[0], call.canvas.value_of(call.args[1]), call.args[3:7]
+    axis = call.args[10] % x.dim() if call.arg(11, "per_row_fake_quant", False) else None
+    if observer_on is None or bool(observer_on.any()):
+        across = [stripe for stripe in call.paint(x) if stripe.axis != axis]
+        call.inexact(across, "ranges measured across the channels")
+    return _rounded(call, axis, vectors, vectors[2])
 
 
 RULES: dict[str, Rule] = {
