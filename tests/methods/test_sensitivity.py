@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import prunus
 from prunus import data, models, scores
 from prunus.compensation import refit
+from prunus.data import Split
 from prunus.errors import PlanError, TargetError
 from prunus.methods import sensitivity as module
 from prunus.methods.sensitivity import divergence, sensitivity, sensitivity_of, squares
@@ -20,6 +21,7 @@ from prunus.paint.graph import ChannelGraph
 from prunus.plans import mask
 from prunus.plans.plan import make_plan
 from prunus.tasks import Task
+from prunus.tasks.samples import Samples
 
 
 def resnet() -> tuple[ChannelGraph, list[Tensor]]:
@@ -150,9 +152,8 @@ def test_a_task_measures_classes_without_their_labels() -> None:
     network = randomised(models.lenet5(image_size=8)).float()
     graph = prunus.trace(network, torch.zeros(1, 1, 8, 8))
     found = sensitivity_of(TASK, graph, scores.norm(graph))
-    inputs = TASK.calibration(64)
-    assert not isinstance(inputs, Tensor)
-    wanted = sensitivity(graph, scores.norm(graph), list(inputs), divergence)
+    fitted, judged = list(TASK.calibration(32)), list(TASK.calibration(32, last=True))
+    wanted = sensitivity(graph, scores.norm(graph), fitted, divergence, judged=judged)
     for one, other in zip(found, wanted):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
@@ -172,3 +173,35 @@ def test_without_samples_it_is_refused() -> None:
     network = randomised(models.lenet5(image_size=8)).float()
     with pytest.raises(TargetError, match="needs data"):
         prunus.shrink(network, None, scope="measured", macs=0.5, example_inputs=torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("kind", ["images", "arrays", "batches"])
+@pytest.mark.parametrize("count", [80, 1300, 2])
+def test_layers_are_judged_by_samples_that_they_are_not_refitted_on(
+    kind: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On few samples a wide layer is refitted to look as if nothing had gone."""
+    numbers = torch.arange(count).remainder(256).to(torch.uint8)
+    images = torch.stack([numbers, (torch.arange(count) // 256).to(torch.uint8)], 1)[:, :, None, None]
+    labels = torch.zeros(count, dtype=torch.int64)
+    parts: dict[str, Any] = {
+        "images": Split(images, labels),
+        "arrays": Samples(images.float(), labels),
+        "batches": [(images[i : i + 16].float(), labels[i : i + 16]) for i in range(0, count, 16)],
+    }
+    task = Task(parts[kind], normalise=((0.0, 0.0), (1 / 255, 1 / 255)) if kind == "images" else None)
+    given: list[set[float]] = []
+
+    def asked(graph: Any, worth: Any, batches: Any, distance: Any, *, judged: Any, on_step: Any) -> Any:
+        for some in (batches, judged):
+            seen = torch.cat(list(some)).flatten(1)
+            given.append({round(float(one @ torch.tensor([1.0, 256.0])), 3) for one in seen})
+
+    monkeypatch.setattr(module, "sensitivity", asked)
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    graph = prunus.trace(model, torch.zeros(1, 2, 1, 1))
+    sensitivity_of(task, graph, scores.norm(graph))
+    fitted, judged = given
+    if kind != "batches" or count == 1300:  # of one batch nothing else is left
+        assert not fitted & judged
+    assert fitted and judged and len(fitted) <= 1024 and len(judged) <= 144

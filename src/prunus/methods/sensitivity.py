@@ -37,6 +37,7 @@ from prunus.plans.verify import evaluating
 from prunus.scores.products import LayerProducts, families
 from prunus.segmentation.metrics import maps_of
 from prunus.tasks.segmentation import MeanIoU
+from prunus.training.calibration import Calibration
 
 if TYPE_CHECKING:
     from prunus.tasks import Task
@@ -117,17 +118,31 @@ def sensitivity_of(
     """The same for a task, by training samples of which labels are not looked at: classes, of samples or
     pixels, by the Kullback-Leibler divergence from the original's, anything else by `squares`.
     """
-    placed = Placed(task.calibration(seed=seed), graph.model)
     numbers = sum(one.numel() for one in tree_leaves(task.example_inputs()) if isinstance(one, Tensor))
-    few = task.calibration(max(LEAST_JUDGED, min(JUDGED, NUMBERS // max(numbers, 1))), seed=seed)
+    fitted, few = _apart(task, max(LEAST_JUDGED, min(JUDGED, NUMBERS // max(numbers, 1))), seed)
     classes = task.tells_classes or isinstance(task.by_class, MeanIoU)
     return sensitivity(
         graph,
         scores,
-        placed,
+        Placed(fitted, graph.model),
         divergence if classes else squares,
         judged=Placed(few, graph.model),
         on_step=on_step,
+    )
+
+
+def _apart(task: Task, judged: int, seed: int) -> tuple[Any, Any]:
+    """Samples that layers are refitted on, and others to judge by: on few samples a wide layer is refitted to
+    look as if nothing had gone. Of small sets a half at most is for judging.
+    """
+    usual = task.calibration(seed=seed)
+    if task.kind("train") != "samples":
+        return usual, task.calibration(judged, seed, last=True)
+    total = task.count("train")
+    judged = max(1, min(judged, total // 2))
+    count = usual.count if isinstance(usual, Calibration) else usual.samples
+    return task.calibration(max(1, min(count, total - judged)), seed), task.calibration(
+        judged, seed, last=True
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from prunus.tasks.metrics import Batch
@@ -17,6 +17,18 @@ def first_batches(pairs: Iterable[Batch], samples: int) -> Iterator[Batch]:
             return
         yield inputs, targets
         seen += samples_in(inputs)
+
+
+def last_batches(pairs: Sequence[Batch], samples: int) -> list[Batch]:
+    """The last batches, as few as have so many samples."""
+    found: list[Batch] = []
+    seen = 0
+    for inputs, targets in reversed(pairs):
+        if seen >= samples:
+            break
+        found.insert(0, (inputs, targets))
+        seen += samples_in(inputs)
+    return found
 
 
 def size_of(batch: Any) -> int:

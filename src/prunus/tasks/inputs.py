@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from prunus._foundation.seeds import seeded
-from prunus.tasks.batches import first_batches
+from prunus.tasks.batches import first_batches, last_batches
 from prunus.tasks.metrics import Batch
 
 if TYPE_CHECKING:
@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 class Inputs:
     """What a model is called with, from the first training batches: kept, so that they are the same every
     time even where batches are drawn.
+
+    Attributes:
+        task: whose training batches.
+        samples: how many, at least, where there are as many.
+        after: so many samples come first and are left out; where too few follow, the last ones are taken.
     """
 
     task: Task
     samples: int
+    after: int = 0
 
     def pairs(self) -> Iterator[Batch]:
         """With their targets."""
@@ -48,10 +54,10 @@ class Inputs:
     @cached_property
     def _kept(self) -> list[Batch]:
         with seeded():
-            return [
-                (self._of_core(inputs), targets)
-                for inputs, targets in first_batches(self.task.batches("train"), self.samples)
-            ]
+            found = list(first_batches(self.task.batches("train"), self.after + self.samples))
+        if self.after:
+            found = last_batches(found, self.samples)
+        return [(self._of_core(inputs), targets) for inputs, targets in found]
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,9 +60,12 @@ class Samples:
         """The same samples in batches of another size."""
         return replace(self, batch_size=batch_size, drawn=drawn)
 
-    def by_chance(self, count: int, seed: int) -> Samples:
-        """So many of them, by chance: files are often sorted by class."""
-        return self.subset(torch.randperm(self.count, generator=torch.Generator().manual_seed(seed))[:count])
+    def by_chance(self, count: int, seed: int, last: bool = False) -> Samples:
+        """So many of them, by chance: files are often sorted by class. The first or the last of the drawn
+        order.
+        """
+        order = torch.randperm(self.count, generator=torch.Generator().manual_seed(seed))
+        return self.subset(order[-count:] if last else order[:count])
 
     def subset(self, positions: Tensor) -> Samples:
         """The samples at some positions (int64), in that order."""

@@ -178,18 +178,19 @@ class Task:
                 )
             yield tree_map_only(Tensor, lambda tensor: tensor.to(device), tuple(batch))
 
-    def calibration(self, samples: int | None = None, seed: int = 0) -> Calibration | Inputs:
+    def calibration(
+        self, samples: int | None = None, seed: int = 0, *, last: bool = False
+    ) -> Calibration | Inputs:
         """Inputs of the model that can be read again and again, with `pairs()` of them and their targets:
-        drawn samples, or the first batches.
+        drawn samples, or the first batches. With `last` others, as far as there are others: those that are
+        drawn last, or the batches behind as many samples as are usual.
         """
         if isinstance(self.train, Split):
-            return Calibration(self.train, self.normalisation, samples, seed=seed)
+            return Calibration(self.train, self.normalisation, samples, seed=seed, last=last)
+        count = samples or CALIBRATION
         if isinstance(self.train, Samples):
-            return Inputs(
-                replace(self, train=self.train.by_chance(samples or CALIBRATION, seed)),
-                samples or CALIBRATION,
-            )
-        return Inputs(self, samples or CALIBRATION)
+            return Inputs(replace(self, train=self.train.by_chance(count, seed, last)), count)
+        return Inputs(self, count, CALIBRATION if last else 0)
 
     def kind(self, part: Part) -> str:
         """What `count` counts."""

@@ -12,7 +12,7 @@ from prunus.data.sets import Split
 from prunus.training.feeding import Normalise, batches
 
 MOST_SAMPLES = 1024
-_NUMBERS = 1 << 24  # in all samples together: 111 images of 224 pixels
+_NUMBERS = 1 << 25  # in all samples together: 222 images of 224 pixels
 _BATCH, _AT_ONCE = 128, 1 << 22  # samples, and numbers in all of them: 27 images of 224 pixels
 
 
@@ -26,6 +26,8 @@ class Calibration:
         samples: how many, at most; None = 1,024, fewer of large images.
         batch_size: samples per batch; None = 128, fewer of large images.
         seed: which ones.
+        last: of the drawn order the end, so that where there are enough samples none is one of those that the
+            same seed gives otherwise.
     """
 
     split: Split
@@ -33,14 +35,20 @@ class Calibration:
     samples: int | None = None
     batch_size: int | None = None
     seed: int = 0
+    last: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        size = self.split.images[0].numel()
+        return min(self.samples or min(MOST_SAMPLES, max(1, _NUMBERS // size)), len(self.split))
 
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches with their labels (batch,)."""
-        size = self.split.images[0].numel()
-        count = self.samples or min(MOST_SAMPLES, max(1, _NUMBERS // size))
-        at_once = self.batch_size or min(_BATCH, max(1, _AT_ONCE // size))
+        at_once = self.batch_size or min(_BATCH, max(1, _AT_ONCE // self.split.images[0].numel()))
         order = torch.randperm(len(self.split), generator=torch.Generator().manual_seed(self.seed))
-        return batches(self.split.subset(order[:count]), self.normalise, at_once)
+        chosen = order[-self.count :] if self.last else order[: self.count]
+        return batches(self.split.subset(chosen), self.normalise, at_once)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (images for images, _ in self.pairs())
