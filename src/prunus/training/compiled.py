@@ -9,15 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from prunus.training.calls import samples_in
 
 
 class Compiled(nn.Module):
-    """A model that is compiled for every shape of batch that comes twice in a row.
+    """A model that is compiled once for batches of all lengths, and for every size of image by itself.
 
-    A last batch that is shorter than the others runs as it is: compiled for any length, the other steps
-    would lose much of what they gain. On a CPU batch norms in training are written out, in float32 at least.
+    Batches of a training differ by a sample or so, and by many where samples are chosen; of sizes there are
+    few, and loops over a fixed one are quicker. On a CPU batch norms in training are written out, in float32
+    at least. A batch of one sample runs as it is.
 
     Args:
         model: on any device; it stays as it is, and keeps its parameters.
@@ -27,13 +29,15 @@ class Compiled(nn.Module):
         super().__init__()
         self.model = model
         self._compiled = torch.compile(_WithNormsWrittenOut(model), dynamic=False)
-        self._last = -1
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """What the model makes of them."""
-        length, last = samples_in(named or inputs), self._last
-        self._last = length
-        return (self._compiled if length == last else self.model)(*inputs, **named)
+        if samples_in(named or inputs) < 2:
+            return self.model(*inputs, **named)
+        for one in tree_leaves((inputs, named)):
+            if isinstance(one, Tensor) and one.dim() and len(one) > 1:
+                torch._dynamo.maybe_mark_dynamic(one, 0)
+        return self._compiled(*inputs, **named)
 
 
 class _WithNormsWrittenOut(nn.Module):
