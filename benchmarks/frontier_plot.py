@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks.environment import RESULTS
-from benchmarks.frontier_table import KIND
+from benchmarks.frontier_table import KIND, tested_at_best
 from benchmarks.frontier_variants import CONTROL, FAST, RULE, SCRATCH
 from benchmarks.rows import Row, kept
 from prunus.report.canvas import AFTER, BEFORE, INK, MUTED, SMALL, entitled, grid, styled
@@ -34,8 +34,7 @@ svg { --ink: #1c1c1a; --muted: #6d6b64; --rule: #d9d6cd; --before: #9a5b13; --af
 
 
 def main() -> None:
-    rows = [row for row in kept(RESULTS / "frontier.json")["rows"] if row["measured_on"] == "test"]
-    FILE.write_text(drawing(rows, WIDTH))
+    FILE.write_text(drawing(tested_at_best(kept(RESULTS / "frontier.json")["rows"]), WIDTH))
 
 
 @styled

@@ -80,6 +80,20 @@ def _like(rows: Iterable[Row], key: Row) -> list[Row]:
     return [row for row in rows if all(row[name] == key[name] for name in names)]
 
 
+def tested_at_best(rows: Iterable[Row]) -> list[Row]:
+    """Rows of test samples at the peak rate that is best on held-out ones; those of a rate that further
+    held-out seeds overruled are kept in the file alone.
+    """
+    rows = list(rows)
+    tested = [row for row in rows if row["measured_on"] == "test"]
+    return [row for row in tested if best_rate(_like_kind(rows, row), row) in (None, row["lr"])]
+
+
+def _like_kind(rows: Iterable[Row], key: Row) -> list[Row]:
+    """Rows of the same section."""
+    return [row for row in rows if all(row[name] == key[name] for name in KIND)]
+
+
 def _sections(everything: list[Row]) -> list[str]:
     lines: list[str] = []
     for kind in dict.fromkeys(tuple(row[name] for name in KIND) for row in everything):
@@ -89,7 +103,7 @@ def _sections(everything: list[Row]) -> list[str]:
             *([""] if lines else []),
             f"## {called}, {network}, {epochs} epochs, augmentation: {augment}",
         ]
-        tested = [row for row in rows if row["measured_on"] == "test"]
+        tested = tested_at_best(rows)
         for budget in sorted({row["budget"] for row in tested}):
             lines += ["", f"### Budget {budget:g}", "", HEADER, "|---|---|---|---|---|---|---|---|---|"]
             here = [row for row in tested if row["budget"] == budget]
