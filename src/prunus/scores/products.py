@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from prunus.errors import PlanError
 from prunus.observe.capture import check_repeatable, look_at
 from prunus.observe.contributions import Contributions
-from prunus.observe.matrices import LEAST_ROWS, as_matrix, channel_axis, portions, positions
+from prunus.observe.matrices import LEAST_ROWS, as_matrix, channel_axis, portions, positions, wide
 from prunus.observe.moments import InputMoments
 from prunus.observe.windows import cheaper, window_sums
 from prunus.paint.components import components
@@ -164,7 +164,6 @@ class _Look:
         layer: itself.
         columns: the wanted channels of the input; None = all.
         made: positions of the outputs that they make.
-        weight: (outputs, slots, positions), float64.
         moments: of what was seen.
         generator: of rows by chance; one for all groups of a layer, and none for several layers, so that it
             does not matter what is gathered together.
@@ -174,7 +173,6 @@ class _Look:
     layer: nn.Module
     columns: Tensor | None
     made: Tensor
-    weight: Tensor
     moments: InputMoments | Contributions
     generator: torch.Generator
 
@@ -196,27 +194,31 @@ class _Look:
         if isinstance(self.moments, Contributions):
             ones = torch.ones(1, len(products), 1, dtype=torch.float64)
             return LayerProducts(np.unique(self.reader.inputs), ones, products, coarse=True)
+        weight = _matrix(self.layer)[self.made].double()
         means = self.moments.mean() * centred
-        return LayerProducts(self.reader.inputs, self.weight, products, means, self.reader, self.made)
+        return LayerProducts(self.reader.inputs, weight, products, means, self.reader, self.made)
 
 
 def _looks(reader: Reader, layer: nn.Module, whole: NDArray[np.bool_]) -> list[_Look]:
     """One for each group of a layer."""
     generator = torch.Generator().manual_seed(0)
-    matrix = as_matrix(layer, layer.weight.detach().double().cpu())  # type: ignore[operator]
     parts, places = reader.parts(whole), positions(layer)
     owner = torch.from_numpy(np.unique(reader.inputs, return_inverse=True)[1]).repeat_interleave(places)
     found = []
     for columns, made in parts:
-        weight = matrix[made]
         moments = (
             InputMoments(len(owner))
             if len(owner) <= MOST_COLUMNS
-            else Contributions(weight.flatten(1), owner, MADE)
+            else Contributions(wide(_matrix(layer)[made].flatten(1)), owner, MADE)
         )
         chosen = columns if len(parts) > 1 else None
-        found.append(_Look(reader, layer, chosen, made, weight, moments, generator))
+        found.append(_Look(reader, layer, chosen, made, moments, generator))
     return found
+
+
+def _matrix(layer: nn.Module) -> Tensor:
+    """The weight, (outputs, slots, positions)."""
+    return as_matrix(layer, layer.weight.detach().cpu())  # type: ignore[operator]
 
 
 def _all(count: int) -> slice:
