@@ -1,8 +1,10 @@
-"""Time and memory of scoring by reconstruction error and of refitting, for networks of ImageNet's size.
+"""Time and memory of scoring by reconstruction error and of refitting, for networks of ImageNet's size and
+for networks on signals whose kernels are long.
 
     python -m benchmarks.compensation [--network torchvision/resnet50] [--rate 0.5] [--samples N]
 
-Weights are random and the pictures are noise: neither changes how long it takes. Wants a quiet machine.
+`--network signals-48` has four convolutions of 48 channels and 64 taps on signals of 512 places. Weights are
+random, and pictures and signals are noise: neither changes how long it takes. Wants a quiet machine.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 import prunus
 from benchmarks.environment import RESULTS
@@ -23,7 +26,8 @@ from prunus.data import Split
 from prunus.training import Calibration
 
 RESULT = RESULTS / "compensation.json"
-SIDE = 224  # pixels
+SIDE, PICTURES = 224, 256  # pixels
+SIGNALS, PLANES, PLACES, TAPS = "signals-", 14, 512, 64
 
 
 def main() -> None:
@@ -33,7 +37,9 @@ def main() -> None:
     parser.add_argument("--network", default="torchvision/resnet50")
     parser.add_argument("--rate", type=float, default=0.5, help="fraction of the channels that goes")
     parser.add_argument(
-        "--samples", type=int, help="calibration pictures; the library's own number if left out"
+        "--samples",
+        type=int,
+        help="calibration inputs; if left out the library's number, or 128 signals",
     )
     options = parser.parse_args()
     if options.network.startswith("torchvision/") and (reason := missing("torchvision")):
@@ -47,15 +53,9 @@ def main() -> None:
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of each step, and the largest memory of the whole process."""
     torch.manual_seed(0)
-    model = models.build(options.network).eval()
-    pictures = torch.randint(0, 256, (128, 3, SIDE, SIDE), dtype=torch.uint8)
-    inputs = Calibration(
-        Split(pictures, torch.zeros(len(pictures), dtype=torch.int64)),
-        ((0.5,) * 3, (0.25,) * 3),
-        samples=options.samples,
-        batch_size=16,
-    )
-    graph = prunus.trace(model, torch.zeros(1, 3, SIDE, SIDE))
+    long = options.network.startswith(SIGNALS)
+    model, inputs = signals(options) if long else pictures(options)
+    graph = prunus.trace(model.eval(), next(iter(inputs))[:1])
     before = memory()
     start = time.perf_counter()
     found = scores.reconstruction(graph, inputs)
@@ -74,6 +74,26 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def pictures(options: argparse.Namespace) -> tuple[nn.Module, Calibration]:
+    """A network of ImageNet's, and what it is calibrated on."""
+    noise = torch.randint(0, 256, (PICTURES, 3, SIDE, SIDE), dtype=torch.uint8)
+    split = Split(noise, torch.zeros(len(noise), dtype=torch.int64))
+    return models.build(options.network), Calibration(
+        split, ((0.5,) * 3, (0.25,) * 3), samples=options.samples
+    )
+
+
+def signals(options: argparse.Namespace) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Four convolutions of so many channels, and batches of signals."""
+    width = int(options.network.removeprefix(SIGNALS))
+    layers: list[nn.Module] = []
+    for before in (PLANES, width, width, width):
+        layers += [nn.Conv1d(before, width, TAPS), nn.BatchNorm1d(width), nn.ReLU()]
+    head = [nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(width, 10)]
+    noise = torch.randn(options.samples or 128, PLANES, PLACES)
+    return nn.Sequential(*layers, *head), torch.split(noise, 32)
+
+
 def memory() -> float:
     """The most that this process has held so far [GiB]."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -81,7 +101,7 @@ def memory() -> float:
 
 def table(result: Row) -> str:
     """One line per run."""
-    about = "Pictures of 224 x 224, random weights."
+    about = "Pictures of 224 x 224, signals of 14 x 512; random weights."
     return page(
         "Scoring by reconstruction error, and refitting",
         result["rows"],
@@ -94,7 +114,7 @@ def table(result: Row) -> str:
 def _runs(rows: list[Row]) -> list[str]:
     lines = [
         (
-            "| network | channels removed | pictures | threads | scoring [s] | refitting [s] | peak memory"
+            "| network | channels removed | inputs | threads | scoring [s] | refitting [s] | peak memory"
             " [GiB] |"
         ),
         "|---|---|---|---|---|---|---|",

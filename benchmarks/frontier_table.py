@@ -86,12 +86,7 @@ def tested_at_best(rows: Iterable[Row]) -> list[Row]:
     """
     rows = list(rows)
     tested = [row for row in rows if row["measured_on"] == "test"]
-    return [row for row in tested if best_rate(_like_kind(rows, row), row) in (None, row["lr"])]
-
-
-def _like_kind(rows: Iterable[Row], key: Row) -> list[Row]:
-    """Rows of the same section."""
-    return [row for row in rows if all(row[name] == key[name] for name in KIND)]
+    return [row for row in tested if best_rate(rows, row) in (None, row["lr"])]
 
 
 def _sections(everything: list[Row]) -> list[str]:

@@ -44,7 +44,7 @@ def test_norms_written_out_are_torchs_own(shape: tuple[int, ...], affine: bool, 
 def test_half_precision_stays_half_and_is_computed_in_single() -> None:
     x = (torch.randn(64, 3, 8, 8, generator=DRAW) + 30).bfloat16()
     weight, bias = torch.ones(3), torch.zeros(3)
-    found = batch_norm(x, None, None, weight, bias)
+    found = batch_norm(x, None, None, weight, bias, True)
     wanted = F.batch_norm(x.float(), None, None, weight, bias, True, 0.1, 1e-5)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), wanted, rtol=1e-2, atol=1e-2)

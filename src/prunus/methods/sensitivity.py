@@ -38,6 +38,7 @@ from prunus.scores.products import LayerProducts, families
 from prunus.segmentation.metrics import maps_of
 from prunus.tasks.segmentation import MeanIoU
 from prunus.training.calibration import Calibration
+from prunus.training.feeding import at_once
 
 if TYPE_CHECKING:
     from prunus.tasks import Task
@@ -51,7 +52,7 @@ Watcher = Callable[[int, int], None]
 
 
 JUDGED = 128  # training samples that it is measured on
-LEAST_JUDGED, NUMBERS = 32, 1 << 22  # fewer of large inputs: as many as hold so many numbers
+LEAST_JUDGED = 32  # of large inputs fewer are, but so many
 
 
 def unwatched(done: int, total: int) -> None:
@@ -119,7 +120,7 @@ def sensitivity_of(
     pixels, by the Kullback-Leibler divergence from the original's, anything else by `squares`.
     """
     numbers = sum(one.numel() for one in tree_leaves(task.example_inputs()) if isinstance(one, Tensor))
-    fitted, few = _apart(task, max(LEAST_JUDGED, min(JUDGED, NUMBERS // max(numbers, 1))), seed)
+    fitted, few = _apart(task, max(LEAST_JUDGED, at_once(numbers, JUDGED)), seed)
     classes = task.tells_classes or isinstance(task.by_class, MeanIoU)
     return sensitivity(
         graph,

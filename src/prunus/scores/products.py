@@ -180,11 +180,14 @@ class _Look:
         """One batch of the layer's inputs and outputs."""
         if self.columns is not None:
             x = x.index_select(channel_axis(self.layer), self.columns.to(x.device))
-        coarse = isinstance(self.moments, Contributions)
-        if isinstance(self.moments, InputMoments) and cheaper(self.layer, x, y):
+        if isinstance(self.moments, Contributions):
+            found = portions(self.layer, x, y, self.generator, _some)
+        elif cheaper(self.layer, x, y):
             self.moments.add_sums(window_sums(self.layer, x, y[:, :1]))
             return
-        for inputs, _ in portions(self.layer, x, y, self.generator, _some if coarse else _all):
+        else:
+            found = portions(self.layer, x, y, self.generator)
+        for inputs, _ in found:
             self.moments.add(inputs)
 
     def products(self) -> LayerProducts:
@@ -219,10 +222,6 @@ def _looks(reader: Reader, layer: nn.Module, whole: NDArray[np.bool_]) -> list[_
 def _matrix(layer: nn.Module) -> Tensor:
     """The weight, (outputs, slots, positions)."""
     return as_matrix(layer, layer.weight.detach().cpu())  # type: ignore[operator]
-
-
-def _all(count: int) -> slice:
-    return slice(None)
 
 
 def _some(count: int) -> slice:

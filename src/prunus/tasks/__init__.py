@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from prunus.tasks.arrays import npz_task
+from prunus.tasks.batches import Batches
 from prunus.tasks.detection import MeanAveragePrecision
 from prunus.tasks.metrics import Accuracy, ByClass, ClassFigure, Mean, Metric, squared_error
 from prunus.tasks.own import limited, named_task
 from prunus.tasks.regression import Regression
 from prunus.tasks.samples import Samples
 from prunus.tasks.segmentation import MeanIoU
-from prunus.tasks.task import Batches, Task
+from prunus.tasks.task import Task
 
 __all__ = [
     "Accuracy",

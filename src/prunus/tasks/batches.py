@@ -1,12 +1,21 @@
-"""How many samples batches hold."""
+"""Batches, and how many samples they hold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from prunus.tasks.metrics import Batch
 from prunus.training.calls import samples_in
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Batches of (inputs, targets) that can be read again: a list, a `DataLoader`, anything with a length."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 def first_batches(pairs: Iterable[Batch], samples: int) -> Iterator[Batch]:

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from prunus.data.sets import Split, statistics
 from prunus.errors import DataError
-from prunus.training.feeding import Normalise, steps_per_epoch
+from prunus.training.feeding import Normalise, at_once, steps_per_epoch
 
 BATCH = 200  # samples that are read at once where nothing is trained
-NUMBERS = 1 << 22  # in inputs that are read at once: 27 images of 224 pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +84,7 @@ def scale_of(inputs: Tensor) -> Normalise | None:
     return statistics(inputs) if inputs.dtype == torch.uint8 else None
 
 
-def at_once(part: object) -> int:
+def read_at_once(part: object) -> int:
     """How many samples of a part of the data are read at once, so that large ones fit into memory."""
     inputs = part.images if isinstance(part, Split) else part.inputs if isinstance(part, Samples) else None
-    return BATCH if inputs is None else max(1, min(BATCH, NUMBERS // max(inputs[0].numel(), 1)))
+    return BATCH if inputs is None else at_once(inputs[0].numel(), BATCH)

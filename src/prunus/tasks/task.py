@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,11 @@ from prunus._foundation.wording import given
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
 from prunus.surgery.parts import core, is_core, whole
-from prunus.tasks.batches import first_batches
+from prunus.tasks.batches import Batches, first_batches
 from prunus.tasks.inputs import Inputs, WithTargets
 from prunus.tasks.losses import own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
-from prunus.tasks.samples import Samples, at_once
+from prunus.tasks.samples import Samples, read_at_once
 from prunus.tasks.words import in_words
 from prunus.training.calibration import Calibration
 from prunus.training.calls import called, samples_of
@@ -40,15 +40,6 @@ Part = Literal["train", "validation", "test"]
 CALIBRATION = 1024  # samples
 RECALIBRATION = 20  # batches
 EVALUATED = 500  # small images that are evaluated at once
-
-
-@runtime_checkable
-class Batches(Protocol):
-    """Batches of (inputs, targets) that can be read again: a list, a `DataLoader`, anything with a length."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Any]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +155,7 @@ class Task:
         loaders that shuffle, so that samples can be compared in pairs.
         """
         found = self._part(part)
-        batch_size = batch_size or self.batch_size or at_once(found)
+        batch_size = batch_size or self.batch_size or read_at_once(found)
         device, dtype = placement(model) if model is not None else (torch.device("cpu"), torch.float32)
         if isinstance(found, Split):
             assert self.normalise is not None
@@ -182,8 +173,8 @@ class Task:
         self, samples: int | None = None, seed: int = 0, *, last: bool = False
     ) -> Calibration | Inputs:
         """Inputs of the model that can be read again and again, with `pairs()` of them and their targets:
-        drawn samples, or the first batches. With `last` others, as far as there are others: those that are
-        drawn last, or the batches behind as many samples as are usual.
+        drawn samples, or the first batches. With `last` others, as far as there are: those drawn last, or the
+        batches behind as many samples as are usual.
         """
         if isinstance(self.train, Split):
             return Calibration(self.train, self.normalisation, samples, seed=seed, last=last)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from prunus.data.sets import Split
-from prunus.training.feeding import Normalise, batches
+from prunus.training.feeding import Normalise, at_once, batches
 
 MOST_SAMPLES = 1024
 _NUMBERS = 1 << 25  # in all samples together: 222 images of 224 pixels
-_BATCH, _AT_ONCE = 128, 1 << 22  # samples, and numbers in all of them: 27 images of 224 pixels
+_BATCH = 128  # samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +45,10 @@ class Calibration:
 
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches with their labels (batch,)."""
-        at_once = self.batch_size or min(_BATCH, max(1, _AT_ONCE // self.split.images[0].numel()))
+        batch_size = self.batch_size or at_once(self.split.images[0].numel(), _BATCH)
         order = torch.randperm(len(self.split), generator=torch.Generator().manual_seed(self.seed))
         chosen = order[-self.count :] if self.last else order[: self.count]
-        return batches(self.split.subset(chosen), self.normalise, at_once)
+        return batches(self.split.subset(chosen), self.normalise, batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (images for images, _ in self.pairs())

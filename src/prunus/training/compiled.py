@@ -64,24 +64,7 @@ class _NormsWrittenOut(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        named = dict(kwargs or {})
-        if func is F.batch_norm and _trains_here(*args, **named):
-            return batch_norm(*args, **named)
-        return func(*args, **named)
-
-
-def _trains_here(
-    input: Tensor,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> bool:
-    """Whether a batch norm takes its statistics from the batch, and on a CPU."""
-    return training and input.device.type == "cpu"
+        return (batch_norm if func is F.batch_norm else func)(*args, **(kwargs or {}))
 
 
 def batch_norm(
@@ -90,11 +73,13 @@ def batch_norm(
     running_var: Tensor | None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
-    training: bool = True,
+    training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """`torch.nn.functional.batch_norm` in training, (batch, channels, ...), written out."""
+    """`torch.nn.functional.batch_norm` of (batch, channels, ...); in training on a CPU written out."""
+    if not training or input.device.type != "cpu":
+        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     x = input
     axes = [axis for axis in range(x.dim()) if axis != 1]
     shape = [1, -1] + [1] * (x.dim() - 2)

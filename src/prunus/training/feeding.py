@@ -14,6 +14,7 @@ from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.training.config import Augment, TrainConfig
 
+AT_ONCE = 1 << 22  # numbers in all samples that are read at once: 27 images of 224 pixels
 Normalise = tuple[Sequence[float], Sequence[float]]
 """(mean, std) of every plane, in units of 0..1."""
 
@@ -154,6 +155,11 @@ def alternating(samples: int, config: TrainConfig) -> Tensor | None:
     if config.flips == "random" or "flip" not in config.augment:
         return None
     return torch.rand(samples, generator=torch.Generator().manual_seed(config.seed)) < 0.5
+
+
+def at_once(numbers: int, most: int) -> int:
+    """How many samples of so many numbers each are read at once, `most` of small ones."""
+    return max(1, min(most, AT_ONCE // max(numbers, 1)))
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
