@@ -23,7 +23,7 @@ from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs, as_arguments, called
 
 _SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
-MOST_BYTES = 1 << 29  # of outputs that are kept; a module whose output does not fit is run again
+MOST_BYTES = 2 << 30  # of outputs that are kept; a module whose output does not fit is run again
 
 
 class _SeenError(BaseException):
