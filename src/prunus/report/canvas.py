@@ -35,7 +35,7 @@ TEXT = 12.0  # pixels at the width for which the figure is drawn
 SMALL = 11.0
 NARROW = 480.0  # below it a figure is for a phone
 ROW_HEIGHT = 26.0
-MARGIN = 30.0  # left of a panel of a grid, for its numbers
+MARGIN = 38.0  # left of a panel of a grid, for its numbers: five characters
 
 _STYLE: Any = {  # a dictionary; newer type stubs want every key to be one of their literals
     "svg.fonttype": "none",  # text stays text: selectable, and in the page's font
