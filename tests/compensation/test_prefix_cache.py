@@ -244,3 +244,42 @@ def test_the_other_summand_is_seen_and_what_lies_behind_the_layer_is_run_anew() 
     wanted = (model.norm(model.long(stem)) + model.short(stem)).relu()
     assert torch.equal(given, wanted) and other is not None and torch.equal(other, wanted)
     assert resumed.upto_sum("head", "", 0, x)[2] is None
+
+
+@torch.no_grad()
+def test_batches_that_are_dropped_begin_anew() -> None:
+    """Here every third layer sees every second batch only."""
+    model = randomised(models.unet(width=4, depth=2)).eval()
+    batches = [images(2, side=16) for _ in range(4)]
+    graph, plain, own = prunus.trace(model, batches[0]), copy.deepcopy(model), copy.deepcopy(model)
+    resumed = Resumed(own, graph, batches[0])
+    for place, reader in enumerate(readers(graph)):
+        for number, batch in enumerate(batches):
+            if place % 3 == 0 and number % 2:
+                resumed.drop(number)
+                continue
+            seen, wanted = (
+                resumed.upto(reader.name, number, batch),
+                from_the_beginning(plain, reader.name, batch),
+            )
+            assert all(torch.equal(*pair) for pair in zip(seen, wanted)), reader.name
+        for network in (plain, own):
+            network.get_submodule(reader.name).weight.mul_(1.5)
+        kept = [one for some in resumed._kept.values() for one in some.values()]
+        assert resumed._bytes == sum(one.bytes() for one in kept)
+
+
+@torch.no_grad()
+def test_spacing_lets_what_is_kept_of_all_batches_fit() -> None:
+    x, most = images(2, side=16), 1_000_000
+    model = models.unet(width=4, depth=2).double().eval()
+    resumed = Resumed(model, prunus.trace(model, x), x, most)
+    assert resumed.spacing(0, 1000) == 1  # nothing yet
+    resumed.upto("head", 0, x)
+    kept = resumed._bytes
+    assert kept
+    for count in (1, 7, 50, 1000):
+        spacing = resumed.spacing(0, count)
+        assert kept * count / spacing <= most / 1.25
+        assert spacing == 1 or kept * count / (spacing - 1) > most / 1.25
+    assert Resumed(model, prunus.trace(model, x), x, 0).spacing(0, 7) == 1
