@@ -3,7 +3,7 @@ training after each; beside them the same shapes from scratch, and the dense net
 
     python -m benchmarks.tuned --data DIR --models DIR [--network resnet20] [--weights FILE] [--macs 0.5 0.25]
         [--seeds 3] [--tune-epochs 5] [--tune-lr 0.05] [--optimizer sgd] [--rewind 0] [--taught]
-        [--only PATTERN ...]
+        [--compile] [--only PATTERN ...]
 
 The dense network is one for all rows, public weights fine-tuned on nine tenths of the training samples; seeds
 choose the calibration samples, the weights of what starts from scratch, and the order and augmentation of the
@@ -64,6 +64,9 @@ def parsed() -> argparse.Namespace:
         "--rewind", type=int, default=0, help="replay the end of a training of so many epochs (0: none)"
     )
     parser.add_argument("--taught", action="store_true", help="the dense network teaches")
+    parser.add_argument(
+        "--compile", action="store_true", help="tune through torch.compile, which changes the time alone"
+    )
     parser.add_argument("--only", nargs="+", default=["*"], help="ways to run, with wildcards")
     parser.add_argument("--choosing", action="store_true", help="measure on the samples for choices")
     parser.add_argument("--threads", type=int, default=1)
@@ -134,6 +137,7 @@ def tune(
         augment=about.augment,
         optimizer=options.optimizer,
         rewind=options.rewind,
+        compile=options.compile,
     )
     spoken = "".join(one if one.isalnum() else "-" for one in name)
     recipe = f"{options.optimizer}-{options.tune_epochs}x{options.tune_lr:g}-{options.rewind}"

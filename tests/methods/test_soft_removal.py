@@ -4,7 +4,6 @@ network, number by number, whatever is trained and however.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,144 +11,25 @@ import pytest
 import torch
 from tests.breaks import StopError, stopping
 from tests.methods.nets import Normed
-from torch import Tensor, nn
+from tests.methods.removal import (
+    BUILDS,
+    CONFIG,
+    DIGITS,
+    FEW,
+    HELD,
+    IMAGE,
+    Unbiased,
+    assert_alike,
+    built,
+    trained,
+)
+from torch import nn
 
-import prunus
-from prunus.data import load
 from prunus.errors import TargetError
-from prunus.methods._data import callback
 from prunus.methods.filter_norms import filter_norms
-from prunus.methods.soft import SoftPruning, soft_pruning
-from prunus.methods.soft_removal import zeros_in
-from prunus.models import lenet5, resnet20
-from prunus.plans.mask import lost_slots, set_to_zero
-from prunus.plans.slices import slices_of
-from prunus.tasks import Task
+from prunus.methods.soft import SoftPruning
+from prunus.models import resnet20
 from prunus.training import TrainConfig, train
-from prunus.training.optimizers import new_optimizer
-
-DIGITS = load("digits")
-FEW = DIGITS.train.subset(torch.arange(0, 1442, 12))
-HELD = DIGITS.train.subset(torch.arange(1, 1442, 40))
-IMAGE = torch.randn(1, 1, 8, 8, dtype=torch.float64)
-CONFIG = TrainConfig(epochs=4, lr=0.05, batch_size=40)
-
-
-class Sigmoids(nn.Module):
-    """Activations that make 0.5 of a filter that is zero, which goes into the bias behind it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.head = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.b(self.a(x).sigmoid()).sigmoid().mean((2, 3)))
-
-
-class Unbiased(Sigmoids):
-    """The same, but the classifier has no bias that could take the constants."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Linear(8, 10, bias=False)
-
-
-class Grouped(nn.Module):
-    """A norm across channels, whose width must stay what it was."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.norm, self.b = nn.Conv2d(1, 12, 3), nn.GroupNorm(1, 12), nn.Conv2d(12, 8, 3)
-        self.head = nn.Linear(8, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.b(self.norm(self.a(x)).relu()).relu().mean((2, 3)))
-
-
-class Shuffled(nn.Module):
-    """Reads channels in an order that a buffer says."""
-
-    order: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.norm, self.b = nn.Conv2d(1, 10, 3), nn.BatchNorm2d(10), nn.Conv2d(10, 8, 3)
-        self.head = nn.Linear(8, 10)
-        self.register_buffer("order", torch.randperm(10, generator=torch.Generator().manual_seed(3)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.b(self.norm(self.a(x)).relu()[:, self.order]).relu().mean((2, 3)))
-
-
-class Fixed(nn.Module):
-    """A forward that says a width in its code, which only a traced graph can do without."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.head = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8 * 16, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.b(self.a(x).relu()).relu().reshape(len(x), 8 * 16))
-
-
-BUILDS: dict[str, Callable[[], nn.Module]] = {
-    "batch norm": Normed,
-    "plain": lambda: lenet5(image_size=8),
-    "residual": lambda: resnet20(in_channels=1),
-    "group norm": Grouped,
-    "constants": Sigmoids,
-    "order": Shuffled,
-    "traced": Fixed,
-}
-
-
-def built(build: Callable[[], nn.Module]) -> nn.Module:
-    torch.manual_seed(0)
-    return build().double()
-
-
-def widths(optimizer: torch.optim.Optimizer, seen: list[int]) -> Callable[[int, int], None]:
-    """Notes after every step how many filters the first convolution has that the optimiser trains."""
-    return lambda done, total: seen.append(optimizer.param_groups[0]["params"][0].shape[0])
-
-
-def trained(
-    build: Callable[[], nn.Module], config: TrainConfig, seen: list[int] | None = None, **options: Any
-) -> tuple[nn.Module, SoftPruning]:
-    """A network and its pruning after a training."""
-    ours = {"rate": 0.4, **options.pop("pruning", {})}
-    model, pruning = built(build), SoftPruning(IMAGE, **ours)
-    optimizer = new_optimizer(model, config)
-    if seen is not None:
-        options["on_step"] = widths(optimizer, seen)
-    data = FEW, config
-    train(model, *data, normalise=DIGITS.normalise, optimizer=optimizer, pruning=pruning, **options)
-    return model, pruning
-
-
-def kept(model: nn.Module, pruning: SoftPruning) -> dict[str, Tensor]:
-    """The numbers that are left; the others are NaN."""
-    assert pruning.gone is not None
-    graph = pruning.traced(model)
-    found = {name: t.detach().clone().double() for name, t in model.state_dict().items()}
-    for axis, slots in lost_slots(graph, pruning.gone.attach(graph).removed_in(graph)):
-        found[axis.name].index_fill_(axis.dim, slots, torch.nan)
-    return found
-
-
-def assert_alike(
-    first: tuple[nn.Module, SoftPruning], second: tuple[nn.Module, SoftPruning], bits: bool = False
-) -> None:
-    (mine, pruning), (other, masked) = first, second
-    assert pruning.plan == masked.plan and pruning.record == masked.record
-    theirs = kept(other, masked)
-    for name, value in kept(mine, pruning).items():
-        tolerance = 0.0 if bits else 1e-10
-        torch.testing.assert_close(
-            value, theirs[name], rtol=tolerance, atol=tolerance, equal_nan=True, msg=name
-        )
-    images = torch.randn(4, 1, 8, 8, dtype=torch.float64)
-    torch.testing.assert_close(mine.eval()(images), other.eval()(images), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -299,182 +179,3 @@ def test_the_optimiser_that_was_given_is_that_of_the_given_network_again() -> No
     for parameter in model.parameters():
         assert optimizer.state[parameter]["momentum_buffer"].shape == parameter.shape
         assert optimizer.state[parameter]["momentum_buffer"].any()
-
-
-def test_an_optimiser_that_cannot_follow_keeps_the_masks() -> None:
-    model, pruning, seen = built(Normed), SoftPruning(IMAGE, 0.4), list[int]()
-    other = nn.Parameter(torch.zeros(3, dtype=torch.float64))  # of a loss, say
-    optimizer = torch.optim.SGD([*model.parameters(), other], 0.1, momentum=0.9)
-    with pytest.warns(UserWarning, match="masked, not removed, until the training ends"):
-        train(
-            model,
-            FEW,
-            CONFIG,
-            normalise=DIGITS.normalise,
-            optimizer=optimizer,
-            pruning=pruning,
-            on_step=widths(optimizer, seen),
-        )
-    assert set(seen) == {12} and pruning.frozen
-    norms = filter_norms(pruning.traced(model), folded=True)
-    assert pruning.gone is not None
-    assert not norms[torch.from_numpy(pruning.gone.removed_in(pruning.traced(model)))].any()
-    assert int((norms == 0).sum()) == pruning.gone.removed
-
-
-class Attending(nn.Module):
-    """Attention, which divides by the root of its heads' width."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.attention = nn.Conv2d(1, 16, 3), nn.MultiheadAttention(16, 2, batch_first=True)
-        self.head = nn.Linear(16, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.first(x).flatten(2).transpose(1, 2)
-        found: Tensor = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
-        return self.head(found.mean(1))
-
-
-def hooked() -> nn.Module:
-    model = Normed()
-    next(model.parameters()).register_hook(lambda gradient: 0.5 * gradient)
-    return model
-
-
-@pytest.mark.parametrize("build", [Attending, hooked])
-def test_a_network_that_would_train_otherwise_keeps_its_masks(build: Callable[[], nn.Module]) -> None:
-    """Weights that are multiplied to make up for a narrower head, and hooks on gradients."""
-    seen: list[int] = []
-    small = trained(build, CONFIG, seen)
-    assert len(set(seen)) == 1 and "masked until the training ended" in " ".join(small[1].notes)
-    assert_alike(small, trained(build, CONFIG, pruning={"remove": False}), bits=True)
-
-
-def test_a_training_that_fails_leaves_what_was_learned_with_the_given_network() -> None:
-    model, pruning, steps = built(Normed), SoftPruning(IMAGE, 0.4), list[int]()
-    optimizer = new_optimizer(model, CONFIG)
-    last: list[Tensor] = []
-
-    def stop(done: int, total: int) -> None:
-        steps.append(done)
-        if len(steps) == 12:
-            last.extend(p.detach().clone() for p in optimizer.param_groups[0]["params"])
-            raise StopError
-
-    options: dict[str, Any] = {"optimizer": optimizer, "pruning": pruning, "on_step": stop}
-    with pytest.raises(StopError):
-        train(model, FEW, CONFIG, normalise=DIGITS.normalise, **options)
-    left = kept(model, pruning)
-    for (name, parameter), learned in zip(model.named_parameters(), last, strict=True):
-        found = left[name]
-        assert learned.numel() < parameter.numel() or name == "head.bias"
-        assert torch.equal(found[~found.isnan()], learned.flatten()), name
-
-
-class Boxes(nn.Module):
-    """Called as detectors are: it returns its losses in training, and boxes otherwise."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        )
-        self.head = nn.Linear(8, 4)
-
-    def forward(self, images: list[Tensor], targets: list[Tensor] | None = None) -> Any:
-        found = self.head(self.features(torch.stack(list(images))))
-        if not self.training:
-            return list(found)
-        assert targets is not None
-        return {"boxes": nn.functional.smooth_l1_loss(found, torch.stack(targets))}
-
-
-def test_a_network_that_is_traced_in_part_goes_on_as_a_whole() -> None:
-    draw = torch.Generator().manual_seed(0)
-    images, boxes = (
-        torch.rand(12, 1, 8, 8, generator=draw).double(),
-        torch.rand(12, 4, generator=draw).double(),
-    )
-    pairs = [(list(images[i : i + 4]), list(boxes[i : i + 4])) for i in (0, 4, 8)]
-    task = Task(pairs, pairs, pairs, loss="model", metric=lambda out, wanted: -torch.ones(len(out)))
-    config = TrainConfig(epochs=4, lr=0.05)
-
-    def once(remove: bool) -> tuple[nn.Module, SoftPruning, list[int]]:
-        model = built(Boxes)
-        core = prunus.core(model, lambda model, images: model.head(model.features(images)))
-        pruning, seen = SoftPruning(images[:2], 0.5, remove=remove), list[int]()
-        optimizer = new_optimizer(core, config)
-        more: dict[str, Any] = {"optimizer": optimizer, "on_step": widths(optimizer, seen)}
-        task.fit(core, config, pruning=callback(pruning, core), **more)
-        return core, pruning, seen
-
-    (small, pruning, seen), (dense, masked, others) = once(True), once(False)
-    assert seen[-1] == 4 and set(others) == {8}
-    theirs = kept(dense, masked)
-    for name, value in kept(small, pruning).items():
-        torch.testing.assert_close(value, theirs[name], rtol=1e-10, atol=1e-10, equal_nan=True)
-
-
-def test_what_cannot_be_removed_stays_zero_in_the_smaller_network() -> None:
-    """A forward that only fits some widths: its own class keeps the channels at hand, masked."""
-    model, pruning = built(Fixed), SoftPruning(IMAGE, 0.4)
-    pruning.before_training(model, 2)
-    pruning.after_epoch(model, 0, 2)
-    assert pruning.gone is not None
-    graph = pruning.traced(model)
-    removed = pruning.gone.attach(graph).removed_in(graph)
-    slices = slices_of(graph, removed & (graph.group_of_channel == 0))  # the others must stay
-    small = built(Fixed)
-    small.a, small.b = nn.Conv2d(1, 5, 3), nn.Conv2d(5, 8, 3)
-    stayed = removed & (graph.group_of_channel != 0)
-    zeros = zeros_in(small, graph, stayed, slices)
-    set_to_zero(zeros)
-    gone = pruning.gone.groups[1].removed
-    weight, bias = small.b.weight, small.b.bias
-    assert len(gone) == 3 and bias is not None
-    assert not weight[list(gone)].any() and not bias[list(gone)].any()
-    left = [i for i in range(8) if i not in gone]
-    assert weight[left].all() and small.a.weight.all()
-
-
-def test_batches_with_a_loss_of_their_own() -> None:
-    generator = torch.Generator().manual_seed(0)
-    noisy = torch.rand(48, 1, 16, 16, generator=generator, dtype=torch.float64)
-    batches = [(part, part.round()) for part in noisy.split(16)]
-
-    def once(remove: bool) -> tuple[nn.Module, SoftPruning, list[int]]:
-        torch.manual_seed(0)
-        model = nn.Sequential(
-            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 1, 1)
-        ).double()
-        pruning, seen, config = SoftPruning(noisy[:1], 0.5, remove=remove), list[int](), TrainConfig(epochs=4)
-        optimizer = new_optimizer(model, config)
-        train(
-            model,
-            batches,
-            config,
-            loss=nn.BCEWithLogitsLoss(),
-            pruning=pruning,
-            optimizer=optimizer,
-            on_step=widths(optimizer, seen),
-        )
-        return model, pruning, seen
-
-    (small, pruning, seen), (dense, masked, _) = once(True), once(False)
-    assert seen[-1] == 4 and pruning.plan == masked.plan
-    theirs = kept(dense, masked)
-    for name, value in kept(small, pruning).items():
-        torch.testing.assert_close(value, theirs[name], rtol=1e-10, atol=1e-10, equal_nan=True)
-
-
-def test_the_outcome_is_that_of_the_masked_training(task: Task) -> None:
-    config, model = TrainConfig(epochs=4, lr=0.05, batch_size=256), Normed()
-    small, masked = (
-        soft_pruning(model, task, rate=0.4, remove=remove, config=config) for remove in (True, False)
-    )
-    assert small.plan == masked.plan and small.verification.exact
-    assert small.dense is not None and small.dense.a.weight.shape[0] == 12
-    assert [step.step for step in small.steps] == [step.step for step in masked.steps]
-    assert small.metric == pytest.approx(masked.metric, abs=1.5)
-    assert small.notes == masked.notes
