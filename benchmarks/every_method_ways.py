@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import prunus
 from benchmarks.every_method_rules import BY_SAMPLES
 from benchmarks.recipe import settings
-from benchmarks.tuned_networks import Lesson, anew, blocks, cost, dense, pruned
+from benchmarks.tuned_networks import Lesson, anew, blocks, by_default, cost, dense, pruned
 from prunus import models, scores
 from prunus.methods.adversarial import PAPER, adversarial_pruning
 from prunus.methods.at_initialisation import snip_pruning
@@ -142,13 +142,6 @@ def scored(score: str, compensate: str = "none") -> Begin:
         )
 
     return begun
-
-
-def default(course: Course) -> Begun:
-    """What `prunus prune --macs` does."""
-    return Begun(
-        shrink(course.lesson.dense, course.task, macs=course.lesson.macs, seed=course.lesson.seed).model
-    )
 
 
 def plain(begin: Callable[[Lesson], nn.Module]) -> Begin:
@@ -370,7 +363,7 @@ WAYS: Mapping[str, Way] = {
     **{name: Way("score", scored(name), listed=name) for name in SCORES},
     "thinet, refitted": Way("score", scored("thinet", "refit")),
     "lasso, refitted": Way("score", scored("lasso", "refit")),
-    "one-shot": Way("method", default, listed="one-shot"),
+    "one-shot": Way("method", plain(by_default), listed="one-shot"),
     "greedy-norm": Way("method", greedy, listed="greedy-norm"),
     "fewer-blocks": Way("method", plain(blocks), listed="fewer-blocks"),
     "snip": Way("method", from_nothing, listed="snip"),

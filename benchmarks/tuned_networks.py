@@ -18,11 +18,14 @@ from benchmarks.methods import compensated
 from benchmarks.stages import Material
 from prunus import scores
 from prunus.methods.block_removal import leave_out
+from prunus.methods.shrinking import shrink
+from prunus.tasks import Task
 from prunus.training import Calibration
 from prunus.training.feeding import batches
 
 JUDGED = 500  # samples of those that choices are made on, by which blocks are judged
 CONTROL, DENSE, PEER = "l1 norm", "the dense network", "Torch-Pruning"
+DEFAULT = "the default of prunus"
 Scope = Literal["uniform", "global"]
 
 
@@ -68,6 +71,13 @@ def narrowed(
     graph = prunus.trace(network, lesson.about.example)
     plan = prunus.plan(graph, SCORES[score](graph, lesson.inputs, lesson.seed), macs=macs, scope=scope)
     return prunus.compact(compensated(compensation, network, plan, graph, lesson.inputs), plan)
+
+
+def by_default(lesson: Lesson) -> nn.Module:
+    """What `prunus prune --macs` makes: widths by measured losses, reconstruction error, refitting."""
+    about = lesson.about
+    task = Task(about.train, about.choosing, normalise=about.normalise)
+    return shrink(lesson.dense, task, macs=lesson.macs, seed=lesson.seed).model
 
 
 def shorter(lesson: Lesson, macs: float) -> nn.Module:
@@ -149,6 +159,7 @@ def dense(lesson: Lesson) -> nn.Module:
 
 WAYS: Mapping[str, Begin] = {
     CONTROL: pruned("l1 norm"),
+    DEFAULT: by_default,
     "l1 norm, global": pruned("l1 norm", scope="global"),
     "reconstruction + refit": pruned("reconstruction", "refit"),
     "reconstruction + refit, global": pruned("reconstruction", "refit", "global"),
