@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from prunus._foundation.json_files import to_json
 from prunus.cli.streams import written
 
 NARROWEST = 60  # columns, for tables whose cells may be folded
@@ -95,11 +95,11 @@ def bars() -> Iterator[Bars]:
 
 def show_json(data: Mapping[str, Any]) -> None:
     """The one object on stdout; what its encoding lacks is escaped."""
-    text = json.dumps(data, indent=2, ensure_ascii=False)
+    text = to_json(data, 2)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(data, indent=2)
+        text = to_json(data, 2, ascii_only=True)
     with written():
         print(text)
 

@@ -147,7 +147,9 @@ def open_model(
         return _open_gated(path, shape, build_name, gated)
     if holds_model:
         return _open_file(file_in(path), text, shape, build_name)
-    name, _, after = text.partition("@")
+    name, at, after = text.partition("@")
+    if at and not after:
+        raise ConfigError(f"{text} names no file behind the @: give NAME@WEIGHTS, or NAME alone.")
     if after and weights is not None:
         raise ConfigError(
             f"{text} says where its weights are, and so does --weights {weights}: leave one of them out."
