@@ -67,8 +67,8 @@ class Verb(TyperCommand):
 
 
 def _check_values(typed: Sequence[str], params: Sequence[Any]) -> None:
-    """Raises ConfigError for the first option with an empty value, such as a variable of the shell that is not
-    set: it would stand for the current folder, or for an option that was left out.
+    """Raises ConfigError for the first option with an empty value, such as a variable of the shell that is
+    not set: it would stand for the current folder, or for an option that was left out.
     """
     flags = {flag for param in params if not getattr(param, "is_flag", False) for flag in param.opts}
     for before, text in zip(["", *typed], typed):

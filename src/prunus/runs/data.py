@@ -372,11 +372,12 @@ def _options(task: Task, name: str, shape: tuple[int, ...] | None) -> dict[str, 
 
 
 def inputs_of(task: Task | None, random: Tensor, count: int) -> tuple[Any, Any]:
-    """One example and a batch to verify on: real inputs if there are any."""
+    """One example and a batch to verify on: real inputs, if any, and images of the type of random ones."""
     if task is None:
         return random, None
     if task.normalise is not None:
         images, _ = next(iter(task.batches("test" if task.test is not None else "train", count)))
+        images = images.to(random.dtype)
         return images[:1], images
     reported = task if task.test is None else replace(task, train=task.test)
     return example_of(reported), some_inputs(reported, count)

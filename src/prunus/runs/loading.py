@@ -58,10 +58,13 @@ class Opened:
     file: Path | None = None
 
     def inputs(self, seed: int = 0) -> Tensor:
-        """Seeded normal inputs."""
+        """Seeded normal inputs, in the type of the model's numbers."""
         import torch
 
-        return torch.randn(self.input_shape, generator=torch.Generator().manual_seed(seed))
+        from prunus.training.evaluation import placement
+
+        found = torch.randn(self.input_shape, generator=torch.Generator().manual_seed(seed))
+        return found.to(placement(self.model)[1])
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of results should know."""

@@ -112,6 +112,8 @@ def pack(
     check_target(output, "the coded file", wanted.name, *files_of(network))
     if report is not None:
         check_target(Path(report), "the report", wanted.name, *files_of(network))
+        if Path(report).resolve() == output.resolve():
+            raise ConfigError(f"{report} is the coded file: the report is another.")
         coding_page.require()
     source = read_data(wanted, side_of(network, network.input_shape), watch)
     watch("building the model", 0, 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunus._foundation.json_files import to_json
 from prunus.runs.recipe import Recipe
+from prunus.runs.sample_gallery import KEPT
 from prunus.runs.settings import Delivery
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint.safetensors"
 RECIPE = "recipe.toml"
 METRICS = "metrics.jsonl"
-KEPT = "kept"  # folder of the samples that every epoch was trained on
 
 
 @dataclass(frozen=True, eq=False)
