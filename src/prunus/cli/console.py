@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from prunus._foundation.json_files import to_json
 from prunus.cli.streams import written
@@ -134,7 +135,12 @@ def show_plain(text: str) -> None:
         print(text)
 
 
-def show(text: str) -> None:
-    """One line on stdout."""
+def bold(text: object) -> tuple[str, str]:
+    """A part of a line that stands out."""
+    return str(text), "bold"
+
+
+def show(*parts: str | tuple[str, str]) -> None:
+    """One line on stdout, of texts that are taken as they are, whatever brackets are in them."""
     with written():
-        Console(emoji=False).print(text, highlight=False, soft_wrap=True)
+        Console(emoji=False).print(Text.assemble(*parts), soft_wrap=True)
