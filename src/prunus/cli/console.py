@@ -81,7 +81,7 @@ def bars() -> Iterator[Bars]:
         return
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         TaskProgressColumn(),
         TimeElapsedColumn(),

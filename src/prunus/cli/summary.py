@@ -56,7 +56,8 @@ def show_rate(found: Mapping[str, Any]) -> None:
     show(
         "\n",
         bold(f"--lr {found['lr']:g}"),
-        f", from {len(found['rates'])} steps at rates up to {found['rates'][-1]:g}. Halve and double it where accuracy matters.",
+        f", from {len(found['rates'])} steps at rates up to {found['rates'][-1]:g}. Halve and double it where"
+        " accuracy matters.",
     )
 
 
