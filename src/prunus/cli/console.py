@@ -63,7 +63,7 @@ class Bars:
         else:
             with suppress(OSError):  # progress that nobody can read ends no work
                 Console(stderr=True, emoji=False).print(
-                    f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False
+                    f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False, markup=False
                 )
         self.step, self.task = "", None
 
