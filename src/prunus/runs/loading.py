@@ -91,8 +91,11 @@ class Opened:
         }
 
     def check_output(self, folder: Path) -> None:
-        """Raises ConfigError where writing to a folder would replace the model that was opened."""
-        if self.file is not None and self.file.resolve().parent == folder.resolve():
+        """Raises ConfigError where writing to a folder would replace the model that was opened, or the
+        weights that it was given.
+        """
+        own = self.file is not None and self.file.resolve().parent == folder.resolve()
+        if own or (self.weights and Path(self.weights).resolve() == (folder / MODEL_FILE).resolve()):
             raise ConfigError(
                 f"{folder} holds the model that is read, which the result would replace: choose another"
                 " folder with -o."
