@@ -115,7 +115,7 @@ def advice(hint: Any, value: Any) -> str:
         for word in typing.get_args(one)
         if isinstance(word, str)
     ]
-    if value == "" and kinds & {"Path", "PathLike"}:
+    if isinstance(value, str) and not value and kinds & {"Path", "PathLike"}:
         return "; an empty text is no path"
     if isinstance(value, str) and near(value, words):
         return near(value, words)
