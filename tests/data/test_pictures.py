@@ -178,3 +178,15 @@ def test_two_masks_for_one_picture_are_told_of(tmp_path: Path) -> None:
     save(tmp_path / "masks" / "a_mask.png", mask)
     with pytest.raises(DataError, match=r"has two masks for a picture a, a\.png and a_mask\.png"):
         examples(tmp_path)
+
+
+@pytest.mark.parametrize(("levels", "read"), [(3, False), (255, True), (1000, False), (65535, True)])
+def test_labels_are_not_stretched(tmp_path: Path, levels: int, read: bool) -> None:
+    """Of a PGM file with other levels the decoder makes grey: label 1 of 3 would be 85."""
+    wide = levels > 255
+    (tmp_path / "a.pgm").write_bytes(f"P5 2 1 {levels}\n".encode() + (b"\0\1\0\2" if wide else b"\1\2"))
+    if read:
+        assert open_picture(tmp_path / "a.pgm", grey=True).read(0, 0, 1, 2).tolist() == [[[1, 2]]]
+    else:
+        with pytest.raises(DataError, match=f"has levels up to {levels}, which are stretched"):
+            open_picture(tmp_path / "a.pgm", grey=True)

@@ -28,6 +28,7 @@ IGNORED = 255  # in a mask: nobody knows
 GEO_TAGS = {33550, 33922, 34264, 34735}  # scale, tie points, transformation and keys, of GeoTIFF 1.1
 WHOLE = 1 << 24  # pixels: files of more are read by window
 SIDE = 4096  # of the windows in which all of a picture is looked at [pixels]
+_LEVELS = (255, 65535)  # of a PGM file that holds labels as they are
 _ORIENTATION, _MORE_BANDS = 274, 338  # tags of TIFF; 1 in the latter: colours are multiplied by transparency
 
 
@@ -131,6 +132,12 @@ def _colours(image: Image) -> Image:
 
 def _labels(path: Path, image: Image) -> np.ndarray:
     """A mask's classes; a grey mask may have been stored with three equal planes, or in more than 8 bits."""
+    for decoder, _, _, how in image.tile:
+        if decoder.startswith("ppm") and how[-1] not in _LEVELS:
+            raise DataError(
+                f"{shown(path)} has levels up to {how[-1]}, which are stretched when they are read: store the"
+                f" labels of a mask with levels up to {_LEVELS[0]}."
+            )
     if image.mode.startswith(WHOLE_NUMBERS):
         return as_labels(path, np.array(image))
     if any(";16" in str(tile[-1]) for tile in image.tile):  # of several planes the decoder keeps high bytes
