@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -132,7 +132,10 @@ def _colours(image: Image) -> Image:
 
 def _labels(path: Path, image: Image) -> np.ndarray:
     """A mask's classes; a grey mask may have been stored with three equal planes, or in more than 8 bits."""
-    for decoder, _, _, how in image.tile:
+    tiles: Any = getattr(
+        image, "tile", ()
+    )  # how its file is decoded: by what, where, from which byte, and how
+    for decoder, _, _, how in tiles:
         if decoder.startswith("ppm") and how[-1] not in _LEVELS:
             raise DataError(
                 f"{shown(path)} has levels up to {how[-1]}, which are stretched when they are read: store the"
@@ -140,7 +143,7 @@ def _labels(path: Path, image: Image) -> np.ndarray:
             )
     if image.mode.startswith(WHOLE_NUMBERS):
         return as_labels(path, np.array(image))
-    if any(";16" in str(tile[-1]) for tile in image.tile):  # of several planes the decoder keeps high bytes
+    if any(";16" in str(tile[-1]) for tile in tiles):  # of several planes the decoder keeps high bytes
         raise no_mask(path, f"{image.mode} in 16 bits")
     if image.mode in ("P", "L"):
         return np.array(image)
