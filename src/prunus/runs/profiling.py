@@ -12,6 +12,7 @@ from prunus.errors import ConfigError
 from prunus.measure.comparison import compare_latency, output_difference
 from prunus.paint import trace
 from prunus.runs.data import Data, data_of, inputs_of, open_network, read_data, traced
+from prunus.runs.fitting import fitted
 from prunus.runs.settings import Network, network_of
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def compare(
             f"{networks[0].name} takes {a.input_shape} and {networks[1].name} takes {b.input_shape}: give"
             " --input-shape for both."
         )
+    source, said = fitted(source, a, b) if source else (None, ())
     task = source.task(a.input_shape[-1]) if source else None
     accuracy: dict[str, Any] | None = None
     if task is not None:
@@ -100,7 +102,7 @@ def compare(
         "latency": [asdict(row) for row in measured],
         "difference": {"max_abs": difference.max_abs, "relative": difference.relative},
         "accuracy": accuracy,
-        "notes": [*dict.fromkeys((*a.notes(), *b.notes()))],
+        "notes": [*dict.fromkeys((*a.notes(), *b.notes(), *said))],
     }
 
 

@@ -18,6 +18,7 @@ from prunus.data.decode import need_pillow
 from prunus.data.pictures import GEOTIFF, IGNORED, IMAGE_FOLDERS, MASK_FOLDERS
 from prunus.errors import ConfigError
 from prunus.runs.data import Data, Source, data_of, open_network, read_data
+from prunus.runs.fitting import fitted
 from prunus.runs.kinds import check_target
 from prunus.runs.pictures import picture_folder
 from prunus.runs.settings import Network, files_of, network_of
@@ -163,6 +164,7 @@ def segment_set(
     _check_pixels(source)
     watch("building the model", 0, 0)
     opened = open_network(network_of(model), source)
+    source, said = fitted(source, opened)
     every: Confusion | None = None
     for number, (name, logits, truth) in enumerate(_predicted(source, opened, tiles, watch)):
         counts, found = _counted(logits, truth)
@@ -180,7 +182,7 @@ def segment_set(
         "masks": str(folder) if folder else None,
         **every.figures(),
         "classes": per_class,
-        "notes": opened.notes(),
+        "notes": [*opened.notes(), *said],
     }
 
 
