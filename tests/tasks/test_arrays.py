@@ -229,7 +229,7 @@ def test_arrays_that_make_no_task_are_told_in_a_sentence(
 
 def test_maps_are_binary_in_all_parts_or_in_none(tmp_path: Path) -> None:
     """A class that only test samples have is not taken for the ground."""
-    pictures = RANDOM.integers(0, 255, (6, 4, 4, 3), dtype=np.uint8)
+    pictures = RANDOM.integers(0, 255, (6, 3, 4, 4), dtype=np.uint8)
     masks = np.tile(np.array([0, 255], np.uint8), (6, 4, 2))
     other = masks.copy()
     other[:, 0, 0] = 1
