@@ -50,13 +50,17 @@ def unknown(error: BaseException) -> str:
 
 
 def in_model(error: BaseException) -> str | None:
-    """What to say where a model's own code failed while it ran; None where the error came from elsewhere."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((_folder("torch"), "<"))
-    ]
-    ran = any(frame.name == "_call_impl" for frame in traceback.extract_tb(error.__traceback__))
+    """What to say where a model's own code failed while it ran, or was called with other arguments than it
+    takes; None where the error came from elsewhere.
+    """
+    every = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, TypeError) and every and every[-1].name == "_call_impl":
+        return (
+            f"The model takes other arguments than it is given ({clause(error)}): without --data these are"
+            " what its plan was made with, or one tensor of --input-shape."
+        )
+    frames = [frame for frame in every if not frame.filename.startswith((_folder("torch"), "<"))]
+    ran = any(frame.name == "_call_impl" for frame in every)
     if (
         not ran
         or not frames

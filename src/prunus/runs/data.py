@@ -26,7 +26,7 @@ from prunus.runs.shapes import natural_shape
 from prunus.runs.texts import parse_planes
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from prunus.data import ImageData
     from prunus.tasks import Task
@@ -371,7 +371,7 @@ def _options(task: Task, name: str, shape: tuple[int, ...] | None) -> dict[str, 
     return options
 
 
-def inputs_of(task: Task | None, random: Tensor, count: int) -> tuple[Any, Any]:
+def inputs_of(task: Task | None, random: Any, count: int) -> tuple[Any, Any]:
     """One example and a batch to verify on: real inputs, if any, and images of the type of random ones."""
     if task is None:
         return random, None

@@ -66,6 +66,13 @@ class Opened:
         found = torch.randn(self.input_shape, generator=torch.Generator().manual_seed(seed))
         return found.to(placement(self.model)[1])
 
+    def arguments(self, seed: int = 0) -> Any:
+        """What the model is called with: the inputs, or all of several that its plan was made with."""
+        from prunus.runs.shapes import planned_arguments
+
+        several = planned_arguments(self.model, seed)
+        return self.inputs(seed) if several is None else several
+
     def notes(self) -> tuple[str, ...]:
         """What a reader of results should know."""
         return (f"The weights of {self.name} are random: none were given.",) if self.random else ()

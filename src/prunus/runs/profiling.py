@@ -31,7 +31,7 @@ def profile(model: Network | str) -> dict[str, Any]:
     """
     opened = open_network(network_of(model), gated=True)
     network = opened.model if isinstance(opened.model, DynamicNetwork) else None
-    graph = network.graph if network is not None else trace(opened.model, opened.inputs())
+    graph = network.graph if network is not None else trace(opened.model, opened.arguments())
     return {
         "model": opened.record(),
         "cost": asdict(graph.cost()),
@@ -88,7 +88,7 @@ def compare(
     if task is not None:
         watch("evaluating", 0, 0)
         accuracy = _figures(a, b, task)
-    one, inputs = inputs_of(task, a.inputs(), VERIFIED_ON)
+    one, inputs = inputs_of(task, a.inputs() if task else a.arguments(), VERIFIED_ON)
     core, other = traced(task, a.model), traced(task, b.model)
     watch("tracing", 0, 0)
     costs = [asdict(trace(network, one).cost()) for network in (core, other)]

@@ -209,7 +209,7 @@ def _pruned(
     network = traced(task, found.model.eval())
     if network is not found.model:  # a traced module has no other forward
         target = replace(target, prefer="eager")
-    example, _ = inputs_of(task, found.inputs(settings.seed), 1)
+    example, _ = inputs_of(task, found.inputs(settings.seed) if task else found.arguments(settings.seed), 1)
     config, trial_config = (
         tuning_of(settings.tuning, epochs, source, augment=settings.augment, seed=settings.seed)
         for epochs in (settings.epochs, settings.trial_epochs)
