@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_what_a_network_says_goes_before_what_other_data_say() -> None:
 def test_the_data_say_where_no_network_does(case: str) -> None:
     source = read_data(Data("digits", mean="0.1" if case == "typed" else ""))
     own = source.task().normalise
-    others = {
+    others: dict[str, list[Any]] = {
         "unsaid": [None],
         "same": [own],
         "other planes": [((0.1,) * 3, (0.2,) * 3)],

@@ -233,7 +233,7 @@ def test_maps_are_binary_in_all_parts_or_in_none(tmp_path: Path) -> None:
     masks = np.tile(np.array([0, 255], np.uint8), (6, 4, 2))
     other = masks.copy()
     other[:, 0, 0] = 1
-    parts = {"train_inputs": pictures, "train_targets": masks, "test_inputs": pictures}
+    parts: dict[str, Any] = {"train_inputs": pictures, "train_targets": masks, "test_inputs": pictures}
     np.savez(tmp_path / "a.npz", **parts, test_targets=masks)
     ((_, found),) = npz_task(tmp_path / "a.npz").batches("test")
     assert torch.equal(found, torch.from_numpy((masks == 255).astype(np.int64)))
