@@ -171,12 +171,16 @@ def test_several_planes_of_16_bits_are_no_mask(tmp_path: Path) -> None:
         open_picture(tmp_path / "a.png", grey=True)
 
 
-def test_two_masks_for_one_picture_are_told_of(tmp_path: Path) -> None:
+def test_names_that_stand_for_two_files_are_told_of(tmp_path: Path) -> None:
     image, mask = scene()
     save(tmp_path / "images" / "a.png", image)
     save(tmp_path / "masks" / "a.png", mask)
     save(tmp_path / "masks" / "a_mask.png", mask)
-    with pytest.raises(DataError, match=r"has two masks for a picture a, a\.png and a_mask\.png"):
+    with pytest.raises(DataError, match=r"has two masks of the name a, a\.png and a_mask\.png"):
+        examples(tmp_path)
+    (tmp_path / "masks" / "a_mask.png").unlink()
+    save(tmp_path / "images" / "a.bmp", image)
+    with pytest.raises(DataError, match=r"has two pictures of the name a, a\.bmp and a\.png"):
         examples(tmp_path)
 
 

@@ -190,13 +190,11 @@ def examples_of(
 def _stored(root: Path, masks: bool) -> list[Example]:
     """The examples of one folder, their masks as they are stored."""
     pictures = _folder(root, IMAGE_FOLDERS, "pictures")
-    paths = [
-        path for path in listed(pictures) if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
+    paths = list(_by_name(pictures, "pictures").values())
     if not paths:
         raise DataError(f"{shown(pictures)} has no pictures ({' '.join(sorted(SUFFIXES))}).")
     folder = _folder(root, MASK_FOLDERS, "masks") if masks else None
-    by_name = _masks(folder) if folder is not None else {}
+    by_name = _by_name(folder, "masks") if folder is not None else {}
     found, held = [], 0
     for number, path in enumerate(paths):
         if folder is not None and _key(path) not in by_name:
@@ -213,18 +211,19 @@ def _stored(root: Path, masks: bool) -> list[Example]:
     return found
 
 
-def _masks(folder: Path) -> dict[str, Path]:
-    """The masks of a folder by what they have in common with their pictures. Raises DataError where two have
-    the same.
+def _by_name(folder: Path, what: str) -> dict[str, Path]:
+    """The pictures or the masks of a folder by what these have in common. Raises DataError where two have the
+    same, as one would be read, or written, in place of the other.
     """
     found: dict[str, Path] = {}
     for path in listed(folder):
-        if path.suffix.lower() not in SUFFIXES or path.stem.endswith("_vis") or path.name.startswith("."):
+        drawn = what == "masks" and path.stem.endswith("_vis")  # as AIRS has of its masks, to look at
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or drawn:
             continue
         other = found.setdefault(_key(path), path)
         if other != path:
             raise DataError(
-                f"{shown(folder)} has two masks for a picture {_key(path)}, {shown(other.name)} and"
+                f"{shown(folder)} has two {what} of the name {_key(path)}, {shown(other.name)} and"
                 f" {shown(path.name)}: leave one of them."
             )
     return found
