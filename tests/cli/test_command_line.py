@@ -220,6 +220,19 @@ def test_errors_of_the_users_own_code_name_its_line(tmp_path: Path, monkeypatch:
     assert "does not know" not in said and not (tmp_path / "out" / "result.json").exists()
 
 
+def test_a_network_of_several_inputs_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sums.py").write_text(
+        "from torch import nn\nclass Sum(nn.Module):\n    def forward(self, x, y):\n        return x + y\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    line = "latency sums:Sum --input-shape 1,3 --runtime torch --repeats 1"
+    result = runner.invoke(app, line.split())
+    assert result.exit_code == 1
+    assert (
+        "takes other arguments than it is given (" in result.stderr and "does not know" not in result.stderr
+    )
+
+
 def test_errors_of_files_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     import prunus.models
 
