@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from prunus._foundation.atomic import write_atomically
-from prunus._foundation.json_files import read_json, to_json
+from prunus._foundation.json_files import read_json
 from prunus.errors import FileFormatError, clause
 from prunus.storage.lock import settle
 
@@ -55,7 +56,7 @@ def read(path: Path | str) -> dict[str, Any]:
 def write_json(result: Mapping[str, Any], path: Path | str) -> None:
     """Write the result as readable JSON, atomically."""
     check(result)
-    write_text(to_json(result, 2) + "\n", path)
+    write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
 
 
 def write_text(text: str, path: Path | str) -> None:
