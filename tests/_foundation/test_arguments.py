@@ -234,3 +234,19 @@ def test_an_optimiser_of_another_model(model: nn.Module, graph: prunus.ChannelGr
     assert told(prunus.compact, model, plan, optimizer=torch.optim.SGD).startswith(
         "optimizer must be an optimiser or None, not the class SGD"
     )
+
+
+def test_an_empty_text_is_no_path(model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be the current folder."""
+    monkeypatch.chdir(tmp_path)
+    task = prunus.Task([(IMAGE, torch.zeros(1))])
+    for call, arguments in (
+        (prunus.runs.prune, ("lenet5", "", prunus.runs.PruneSettings(rate=0.5))),
+        (prunus.runs.train, (prunus.runs.Recipe("digits", "lenet5"), "")),
+        (prunus.save, (model, "")),
+        (prunus.load, ("",)),
+        (task.fit, (model, training.TrainConfig(epochs=1))),
+    ):
+        words = {"checkpoint": ""} if call == task.fit else {}
+        assert "not ''; an empty text is no path" in told(call, *arguments, **words)
+    assert not list(tmp_path.iterdir())

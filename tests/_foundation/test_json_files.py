@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prunus._foundation import json_files
-from prunus._foundation.json_files import DEEPEST, check_depth, read_json
+from prunus._foundation.json_files import DEEPEST, check_depth, read_json, to_json
 from prunus.errors import FileFormatError
 
 
@@ -16,6 +17,20 @@ def test_what_is_whole_is_read(tmp_path: Path) -> None:
     value = {"a": [1, 2.5, None, True, "→"], "b": {"c": {}}}
     (tmp_path / "a.json").write_text("\ufeff" + json.dumps(value, ensure_ascii=False), encoding="utf-8")
     assert read_json(tmp_path / "a.json", "a record") == value
+
+
+def test_what_is_written_can_be_read(tmp_path: Path) -> None:
+    """Also where a figure is no number, which JSON has no word for, wherever it lies."""
+    nan, inf = float("nan"), float("inf")
+    found = {"a": [1, 2.5, nan, (-inf, True)], "b": {"c": inf, "→": "NaN"}, "d": None}
+    options: dict[str, Any]
+    for options in ({}, {"indent": 1}, {"ascii_only": True}):
+        (tmp_path / "a.json").write_text(to_json(found, **options), encoding="utf-8")
+        assert read_json(tmp_path / "a.json", "a record") == {
+            "a": [1, 2.5, None, [None, True]],
+            "b": {"c": None, "→": "NaN"},
+            "d": None,
+        }
 
 
 @pytest.mark.parametrize(

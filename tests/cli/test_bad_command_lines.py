@@ -93,6 +93,11 @@ LINES = f"""
 profile resnet57
 profile lenet
 profile ''
+profile lenet5@
+profile lenet5 --weights ''
+{PRUNE[:-25]} --rate 0.5 -o ''
+{PRUNE} --rate 0.5 --data ''
+{PRUNE} --rate 0.5 --data=
 profile ' '
 profile 'my net'
 profile näh

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,6 +198,39 @@ def test_unknown_errors_point_to_debug(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 1
     assert "ZeroDivisionError: somewhere deep" in result.stderr and "--debug" in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_errors_of_the_users_own_code_name_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A metric, a loss or a loader that fails is not for prunus to know."""
+    (tmp_path / "failing.py").write_text(
+        "import torch, prunus\n"
+        "def points(outputs, targets):\n"
+        "    return torch.zeros(3) + torch.zeros(4)\n"
+        "def task():\n"
+        "    batches = [(torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))]\n"
+        "    return prunus.Task(batches, batches, batches, metric=points)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    line = "prune lenet5 --input-shape 1,1,8,8 --data failing:task --rate 0.5 --no-onnx --no-report -o"
+    result = runner.invoke(app, [*line.split(), str(tmp_path / "out"), "--json"])
+    said = json.loads(result.stdout)["error"]["message"]
+    assert said.startswith(
+        "Code outside prunus fails, at failing.py:3: return torch.zeros(3) + torch.zeros(4)"
+    )
+    assert "does not know" not in said and not (tmp_path / "out" / "result.json").exists()
+
+
+def test_a_network_of_several_inputs_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sums.py").write_text(
+        "from torch import nn\nclass Sum(nn.Module):\n    def forward(self, x, y):\n        return x + y\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    line = "latency sums:Sum --input-shape 1,3 --runtime torch --repeats 1"
+    result = runner.invoke(app, line.split())
+    assert result.exit_code == 1
+    assert (
+        "takes other arguments than it is given (" in result.stderr and "does not know" not in result.stderr
+    )
 
 
 def test_errors_of_files_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

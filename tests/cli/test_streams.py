@@ -93,6 +93,16 @@ def test_json_is_json_in_every_encoding(encoding: str, monkeypatch: pytest.Monke
     assert json.loads(stream.buffer.getvalue().decode(encoding))["a"] == "→ ×字"
 
 
+def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    """Folders, classes and layers may be called anything."""
+    console.show("data[old]/x[/b] ", console.bold("runs/[i]"), ": [red]")
+    with console.bars() as watch:
+        watch.say("reading [/x]")
+        watch("reading [/x]", 1, 2)
+    shown = capsys.readouterr()
+    assert shown.out == "data[old]/x[/b] runs/[i]: [red]\n" and shown.err.count("reading [/x]") == 2
+
+
 def test_tables_are_whole_on_narrow_terminals(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,3 +153,27 @@ def test_a_label_to_ignore_is_nobodys_class(tmp_path: Path, ignore: int) -> None
     assert set(torch.cat(masks).unique().tolist()) == {*values, IGNORED}
     with pytest.raises(DataError, match="0 to 255"):
         load_pictures(tmp_path / "set", ignore=256)
+
+
+def test_masks_are_binary_together_or_not_at_all(tmp_path: Path) -> None:
+    """Of a set with classes and void pixels, a mask with nothing but ground and void is no binary one, in
+    whichever part it lies.
+    """
+    for part, values in (("train", (0, 1, 2, IGNORED)), ("val", (0, 2)), ("test", (0, IGNORED))):
+        write(tmp_path / part, ["a", "b"], values)
+    write(tmp_path / "train", ["void"], (0, IGNORED))
+    found = load_pictures(tmp_path)
+    void = {example.name: example for example in found.train}["void"]
+    for example in (void, *found.test):
+        assert example.mask is not None
+        assert set(example.mask.read(0, 0, 8, 8).unique().tolist()) == {0, IGNORED}
+    assert found.classes == 3
+
+
+def test_pictures_of_other_planes_are_told_of_in_every_part(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    for part in ("train", "val", "test"):
+        write(tmp_path / part, ["a", "b"], (0, 1))
+    pillow.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "test" / "images" / "b.png")
+    with pytest.raises(DataError, match="b has 1 planes, but a has 3: store all pictures in colours"):
+        load_pictures(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +127,70 @@ def test_classes_do_not_depend_on_how_a_mask_is_read(
         assert found.mask is not None and isinstance(found.picture, Raster) == (whole == 100)
         masks.append(found.mask.read(0, 0, 20, 24))
     assert torch.equal(*masks)
+
+
+@pytest.mark.parametrize("window", [False, True])
+@pytest.mark.parametrize(("kind", "suffix"), [("uint16", "png"), ("uint16", "tif"), ("int32", "tif")])
+def test_masks_of_more_bits_hold_the_same_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: bool, kind: str, suffix: str
+) -> None:
+    """What labelling tools and `prunus segment` store in 16 bits is read; labels beyond 255 are told of."""
+    if window:
+        pytest.importorskip("rasterio", reason="rasterio is not installed")
+        monkeypatch.setattr(pictures, "WHOLE", 100)
+    labels = np.random.default_rng(0).integers(0, 4, (20, 24)).astype(kind)
+    labels[0, :5] = (255, 65535, 7, 254, 0)
+    file = tmp_path / f"a.{suffix}"
+    save(file, labels)
+    found = open_picture(file, grey=True).read(0, 0, 20, 24)
+    assert found.dtype == torch.uint8
+    assert np.array_equal(found[0].numpy(), np.where(labels == 65535, 255, labels))
+    labels[3, 3] = 300
+    save(file, labels)
+    with pytest.raises(DataError, match=rf"a\.{suffix} has the label 300: labels are 0 to 255"):
+        open_picture(file, grey=True).read(0, 0, 20, 24)
+
+
+def test_several_planes_of_16_bits_are_no_mask(tmp_path: Path) -> None:
+    """Of these the decoder keeps the high bytes: every label would be 0."""
+    rows = b"".join(b"\0" + b"\0\3" * 6 for _ in range(2))  # filter, then 2 pixels of three planes
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in chunks
+        )
+    )
+    assert open_picture(tmp_path / "a.png").shape == (3, 2, 2)
+    with pytest.raises(DataError, match="RGB in 16 bits"):
+        open_picture(tmp_path / "a.png", grey=True)
+
+
+def test_names_that_stand_for_two_files_are_told_of(tmp_path: Path) -> None:
+    image, mask = scene()
+    save(tmp_path / "images" / "a.png", image)
+    save(tmp_path / "masks" / "a.png", mask)
+    save(tmp_path / "masks" / "a_mask.png", mask)
+    with pytest.raises(DataError, match=r"has two masks of the name a, a\.png and a_mask\.png"):
+        examples(tmp_path)
+    (tmp_path / "masks" / "a_mask.png").unlink()
+    save(tmp_path / "images" / "a.bmp", image)
+    with pytest.raises(DataError, match=r"has two pictures of the name a, a\.bmp and a\.png"):
+        examples(tmp_path)
+
+
+@pytest.mark.parametrize(("levels", "read"), [(3, False), (255, True), (1000, False), (65535, True)])
+def test_labels_are_not_stretched(tmp_path: Path, levels: int, read: bool) -> None:
+    """Of a PGM file with other levels the decoder makes grey: label 1 of 3 would be 85."""
+    wide = levels > 255
+    (tmp_path / "a.pgm").write_bytes(f"P5 2 1 {levels}\n".encode() + (b"\0\1\0\2" if wide else b"\1\2"))
+    if read:
+        assert open_picture(tmp_path / "a.pgm", grey=True).read(0, 0, 1, 2).tolist() == [[[1, 2]]]
+    else:
+        with pytest.raises(DataError, match=f"has levels up to {levels}, which are stretched"):
+            open_picture(tmp_path / "a.pgm", grey=True)

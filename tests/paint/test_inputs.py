@@ -56,6 +56,18 @@ def test_what_no_model_is_called_with_is_refused(given: Any) -> None:
         as_arguments(given)
 
 
+@pytest.mark.parametrize(
+    "given", [torch.zeros(0, 3), (torch.zeros(0, 3), torch.zeros(0)), {"x": torch.zeros(0)}]
+)
+def test_inputs_without_samples_are_refused(given: Any) -> None:
+    """A trace of nothing paints what is not there: a network cut by it did not run."""
+    with pytest.raises(
+        ArgumentError, match=r"The inputs hold no samples: their shape is \(0.*give one at least"
+    ):
+        as_arguments(given)
+    as_arguments((torch.zeros(1, 3), torch.zeros(0, 3)))  # nothing in one of several, such as an empty cache
+
+
 def test_tensors_made_in_inference_mode_are_copied() -> None:
     with torch.inference_mode():
         x = torch.ones(2)

@@ -93,3 +93,13 @@ def test_python_is_refused_as_well_while_another_run_writes(
         with pytest.raises(ConfigError, match="is being written by another run"), run_files(tmp_path):
             pytest.fail("it began")
         monkeypatch.undo()
+
+
+def test_a_folder_that_no_run_made_is_not_removed(tmp_path: Path) -> None:
+    """Such as a class of pictures that is called as the folder of kept samples is."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "epoch-0001.npy").write_text("of a run")
+    check(tmp_path, with_onnx=False, with_report=False)
+    (tmp_path / "kept" / "1.png").write_text("the user's")
+    with pytest.raises(ConfigError, match="kept is a folder that no run made, and a new run would remove it"):
+        check(tmp_path, with_onnx=False, with_report=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from prunus import data, models
 from prunus.errors import ConfigError, FileFormatError, ModelNameError
@@ -78,3 +79,24 @@ def test_a_coded_file_is_a_model_and_says_itself_what_it_takes(tmp_path: Path) -
     save_coded(models.build("lenet5"), {}, tmp_path / "model.prunus", about={"input_shape": "wide"})
     with pytest.raises(FileFormatError, match=r"model\.prunus gives .* as model\.input_shape"):
         open_model(str(tmp_path / "model.prunus"))
+
+
+def test_weights_are_not_replaced_by_what_is_made_of_them(tmp_path: Path) -> None:
+    """The dense network that a training left in a folder is not the compact one's to take the place of."""
+    save_file(models.lenet5(image_size=8).state_dict(), tmp_path / "model.safetensors")
+    opened = open_model("lenet5", weights=tmp_path / "model.safetensors", shape=(1, 1, 8, 8))
+    with pytest.raises(ConfigError, match="holds the model that is read, which the result would replace"):
+        opened.check_output(tmp_path / ".")
+    opened.check_output(tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_inputs_are_of_the_type_of_the_model(kind: torch.dtype) -> None:
+    opened = open_model("lenet5", shape=(1, 1, 8, 8))
+    opened.model.to(kind)
+    assert opened.inputs().dtype == kind
+
+
+def test_nothing_behind_the_name_is_no_file() -> None:
+    with pytest.raises(ConfigError, match="lenet5@ names no file behind the @"):
+        open_model("lenet5@")

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from prunus import runs
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, PrunusError
 from prunus.runs.segmenting import TILES, Tiles, _write_mask
+from prunus.runs.settings import Network
 
 
 def test_tiles_are_whole_numbers_of_pixels() -> None:
@@ -54,3 +55,47 @@ def test_a_mask_does_not_replace_its_picture_nor_its_overlay(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"a-overlay\.png is what the overlay is called"):
         runs.segment(picture, "unet", tmp_path / "a-overlay.png")
     assert picture.read_bytes() == b"a picture"
+
+
+@pytest.mark.parametrize(
+    ("planes", "stored", "said"),
+    [
+        (
+            1,
+            "L",
+            "onelayer:one takes 1 plane, and nobody says which mean and deviation it expects: give",
+        ),
+        (4, "RGB", "onelayer:four takes 4 planes, and nobody says"),
+        (3, "L", r"a\.png has 1 planes, but .* are of 3: store it in colours"),
+    ],
+)
+def test_a_picture_and_a_network_of_other_planes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planes: int, stored: str, said: str
+) -> None:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    names = {1: "one", 3: "three", 4: "four"}
+    (tmp_path / "onelayer.py").write_text(
+        "from torch import nn\n"
+        + "".join(f"def {name}():\n    return nn.Conv2d({n}, 2, 1)\n" for n, name in names.items())
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    pillow.new(stored, (8, 8)).save(tmp_path / "a.png")
+    network = Network(f"onelayer:{names[planes]}", input_shape=(1, planes, 8, 8))
+    with pytest.raises(PrunusError, match=said):
+        runs.segment(tmp_path / "a.png", network)
+    assert not (tmp_path / "a-mask.png").exists()
+    if planes == 1:
+        runs.segment(tmp_path / "a.png", network, mean="0.5", std="0.25")
+        assert (tmp_path / "a-mask.png").exists()
+
+
+def test_masks_do_not_lie_among_what_is_read(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    for kind in ("images", "masks"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        for name in "ab":
+            pillow.new("L", (8, 8), 1).save(tmp_path / "set" / kind / f"{name}.png")
+    for kind in ("images", "masks"):
+        with pytest.raises(ConfigError, match="is read by this command: -o names another folder"):
+            runs.segment_set(str(tmp_path / "set"), "unet", tmp_path / "set" / kind)
+        assert len(list((tmp_path / "set" / kind).iterdir())) == 2

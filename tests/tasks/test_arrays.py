@@ -225,3 +225,18 @@ def test_arrays_that_make_no_task_are_told_in_a_sentence(
     with pytest.raises(DataError, match=text) as failure:
         npz_task(tmp_path / "bad.npz")
     assert "bad.npz" in str(failure.value) and str(failure.value).count("\n") == 0
+
+
+def test_maps_are_binary_in_all_parts_or_in_none(tmp_path: Path) -> None:
+    """A class that only test samples have is not taken for the ground."""
+    pictures = RANDOM.integers(0, 255, (6, 3, 4, 4), dtype=np.uint8)
+    masks = np.tile(np.array([0, 255], np.uint8), (6, 4, 2))
+    other = masks.copy()
+    other[:, 0, 0] = 1
+    parts: dict[str, Any] = {"train_inputs": pictures, "train_targets": masks, "test_inputs": pictures}
+    np.savez(tmp_path / "a.npz", **parts, test_targets=masks)
+    ((_, found),) = npz_task(tmp_path / "a.npz").batches("test")
+    assert torch.equal(found, torch.from_numpy((masks == 255).astype(np.int64)))
+    np.savez(tmp_path / "b.npz", **parts, test_targets=other)
+    ((_, found),) = npz_task(tmp_path / "b.npz").batches("test")
+    assert torch.equal(found, torch.from_numpy(other.astype(np.int64)))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import prunus
 from prunus.data.sets import Split
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, DataError, PrunusError
 from prunus.tasks import Task
 from prunus.training import TrainConfig, recalibrate
 
@@ -202,3 +202,17 @@ def test_a_network_is_as_good_as_itself_where_validation_is_shuffled() -> None:
     first, second = (cast(Tensor, task.points(network)) for _ in range(2))
     assert torch.equal(first, second) and first.mean() == 50
     assert not torch.equal(first, cast(Tensor, task.points(network, "train")))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_batch_without_samples_is_told_of(place: int) -> None:
+    """Its mean loss is no number, and what is traced with it is cut wrong."""
+    every, odd = parts(8), parts(8)
+    odd.insert(place, (IMAGES[:0], LABELS[:0]))
+    with pytest.raises(DataError, match=f"Batch {place + 1} to train on has no samples: leave it out"):
+        Task(odd).fit(pooled(), CONFIG)
+    with pytest.raises(DataError, match=f"Batch {place} of test has no samples: leave it out"):
+        Task(every, every, odd).figures(pooled())
+    if place == 0:
+        with pytest.raises(PrunusError, match="no samples"):
+            prunus.shrink(pooled(), Task(odd, every, every), rate=0.5)

@@ -205,6 +205,18 @@ def test_a_network_of_one_size_is_told_to_leave_the_images_alone() -> None:
         )
 
 
+@pytest.mark.parametrize("loader", [False, True])
+def test_images_of_other_planes_are_not_blamed_on_their_size(loader: bool) -> None:
+    digits = load("digits")
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    batches = [(torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))]
+    config = TrainConfig(epochs=1, first_size=0.5, batch_size=64, lr=0.05)
+    with pytest.raises(RuntimeError, match="to have 3 channels"):
+        train(
+            model, batches if loader else digits.train, config, normalise=None if loader else digits.normalise
+        )
+
+
 def test_a_training_shifts_images_as_far_as_its_settings_say() -> None:
     whites: list[int] = []
 

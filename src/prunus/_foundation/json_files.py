@@ -1,12 +1,12 @@
-"""JSON that lies in files: read within limits, so that a damaged or hostile file is one sentence and never a
-traceback.
+"""JSON: read within limits, so that a damaged or hostile file is one sentence and never a traceback; and
+written so that everybody can read it.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,6 +41,20 @@ def read_json(path: Path | str, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError, MemoryError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else clause(error)
         raise FileFormatError(f"{path} cannot be read as {what}: {reason}.") from error
+
+
+def to_json(data: Any, indent: int | None = None, *, ascii_only: bool = False) -> str:
+    """Plain data as JSON; null stands for infinite numbers and what is no number, which JSON has not."""
+    return json.dumps(_written(data), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+
+
+def _written(value: Any) -> Any:
+    """The same data, None for every number that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _written(one) for key, one in value.items()}
+    return [_written(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _object(content: bytes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import types
 import typing
@@ -53,7 +54,11 @@ def _fit_protocol(kind: type, value: Any) -> Any:
 
 
 def _fit_one_of(hints: Sequence[Any], value: Any) -> Any:
-    """Lists and arrays are taken for tensors where nothing but a tensor may stand."""
+    """Lists and arrays are taken for tensors where nothing but a tensor may stand; a text that may be a path
+    is not empty, which would be the current folder.
+    """
+    if isinstance(value, str) and not value and any(_is_path(hint) for hint in hints):
+        raise MisfitError
     several = len([hint for hint in hints if hint not in (None, type(None))]) > 1
     kind: Any = type(value)
     for hint in sorted(hints, key=lambda hint: (typing.get_origin(hint) or hint) != kind):
@@ -128,10 +133,14 @@ def _fit_exactly(kind: type) -> Callable[[Any, Any], Any]:
 
 
 def _fit_path(value: Any, _: Any) -> Any:
-    """Text is a path."""
-    if isinstance(value, str):
+    """Text is a path, unless it is empty."""
+    if isinstance(value, str) and value:
         return Path(value)
     return _fit_exactly(Path)(value, _)
+
+
+def _is_path(hint: Any) -> bool:
+    return (typing.get_origin(hint) or hint) in (Path, os.PathLike)
 
 
 def _is_array_like(hint: Any) -> bool:

@@ -115,6 +115,8 @@ def advice(hint: Any, value: Any) -> str:
         for word in typing.get_args(one)
         if isinstance(word, str)
     ]
+    if isinstance(value, str) and not value and kinds & {"Path", "PathLike"}:
+        return "; an empty text is no path"
     if isinstance(value, str) and near(value, words):
         return near(value, words)
     if inspect.isroutine(value) and "Callable" not in kinds:

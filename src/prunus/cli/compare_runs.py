@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from prunus.cli.console import bars, show, show_json, show_table
+from prunus.cli.console import bars, bold, show, show_json, show_table
 
 
 def compare_runs(folders: Sequence[str], page: Path | None, command: str, build: str, as_json: bool) -> None:
     """Show the table of several runs, or print it as JSON, and write the page if it is wanted."""
-    from rich.markup import escape
-
     from prunus.report import runs_page
     from prunus.runs.charting import chart
 
@@ -38,5 +36,5 @@ def compare_runs(folders: Sequence[str], page: Path | None, command: str, build:
         f" error is {runs.error():.1f} points."
     )
     for note in runs.notes:
-        show(f"Note: {escape(note)}")
-    show(f"\n[bold]{escape(runs_page.verdict(runs))}[/bold]" + (f": {escape(str(page))}" if page else ""))
+        show(f"Note: {note}")
+    show("\n", bold(runs_page.verdict(runs)), f": {page}" if page else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from prunus._foundation.json_files import to_json
 from prunus.cli.streams import written
 
 NARROWEST = 60  # columns, for tables whose cells may be folded
@@ -62,7 +63,7 @@ class Bars:
         else:
             with suppress(OSError):  # progress that nobody can read ends no work
                 Console(stderr=True, emoji=False).print(
-                    f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False
+                    f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False, markup=False
                 )
         self.step, self.task = "", None
 
@@ -80,7 +81,7 @@ def bars() -> Iterator[Bars]:
         return
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -95,11 +96,11 @@ def bars() -> Iterator[Bars]:
 
 def show_json(data: Mapping[str, Any]) -> None:
     """The one object on stdout; what its encoding lacks is escaped."""
-    text = json.dumps(data, indent=2, ensure_ascii=False)
+    text = to_json(data, 2)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(data, indent=2)
+        text = to_json(data, 2, ascii_only=True)
     with written():
         print(text)
 
@@ -134,7 +135,12 @@ def show_plain(text: str) -> None:
         print(text)
 
 
-def show(text: str) -> None:
-    """One line on stdout."""
+def bold(text: object) -> tuple[str, str]:
+    """A part of a line that stands out."""
+    return str(text), "bold"
+
+
+def show(*parts: str | tuple[str, str]) -> None:
+    """One line on stdout, of texts that are taken as they are, whatever brackets are in them."""
     with written():
-        Console(emoji=False).print(text, highlight=False, soft_wrap=True)
+        Console(emoji=False).print(Text.assemble(*parts), soft_wrap=True)

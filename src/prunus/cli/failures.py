@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 
 from prunus.errors import clause
 
+_LIBRARIES = tuple(str(Path(sysconfig.get_path(name))) + os.sep for name in ("stdlib", "purelib", "platlib"))
 MEMORY = (
     "can't allocate memory",
     "out of memory",
@@ -41,31 +43,52 @@ def unknown(error: BaseException) -> str:
     """What to say of an error that nobody thought of."""
     return (
         in_model(error)
+        or in_own_code(error)
         or f"{type(error).__name__}: {clause(error)} (an error that prunus does not know; --debug shows "
         "where)."
     )
 
 
 def in_model(error: BaseException) -> str | None:
-    """What to say where a model's own code failed while it ran; None where the error came from elsewhere."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((_folder("torch"), "<"))
-    ]
-    ran = any(frame.name == "_call_impl" for frame in traceback.extract_tb(error.__traceback__))
+    """What to say where a model's own code failed while it ran, or was called with other arguments than it
+    takes; None where the error came from elsewhere.
+    """
+    every = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, TypeError) and every and every[-1].name == "_call_impl":
+        return (
+            f"The model takes other arguments than it is given ({clause(error)}): without --data these are"
+            " what its plan was made with, or one tensor of --input-shape."
+        )
+    frames = [frame for frame in every if not frame.filename.startswith((_folder("torch"), "<"))]
+    ran = any(frame.name == "_call_impl" for frame in every)
     if (
         not ran
         or not frames
         or (frames[-1].filename.startswith(_folder("prunus")) and frames[-1].name != "forward")
     ):
         return None
-    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+    return f"The model fails when it is run, {_at(frames[-1], error)}; check its input shape."
+
+
+def in_own_code(error: BaseException) -> str | None:
+    """What to say where a function of the user's failed, such as a metric or a loader; None where the error
+    came from prunus, or from a library that it called.
+    """
+    ours = _folder("prunus")
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(ours) or not frame.filename.startswith((*_LIBRARIES, "<"))
+    ]
+    if not frames or frames[-1].filename.startswith(ours):
+        return None
+    return f"Code outside prunus fails, {_at(frames[-1], error)}; --debug shows what called it."
+
+
+def _at(frame: traceback.FrameSummary, error: BaseException) -> str:
+    """Where a line failed, and how."""
     first = clause(ValueError(next(iter(str(error).strip().splitlines()), "no message")))
-    return (
-        f"The model fails when it is run, at {place}: {frames[-1].line} ({type(error).__name__}: {first});"
-        " check its input shape."
-    )
+    return f"at {Path(frame.filename).name}:{frame.lineno}: {frame.line} ({type(error).__name__}: {first})"
 
 
 def _folder(package: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from prunus.cli import options as given
-from prunus.cli.console import bars, show, show_json, show_table
+from prunus.cli.console import bars, bold, show, show_json, show_table
 from prunus.cli.verbs import typed_command
 from prunus.runs.names import Served
 from prunus.runs.texts import parse_shape
@@ -78,8 +78,6 @@ def latency(
 
 
 def _show(result: Mapping[str, Any], output: Path | None) -> None:
-    from rich.markup import escape
-
     from prunus.report import words
 
     rows, before = [], None
@@ -111,6 +109,6 @@ def _show(result: Mapping[str, Any], output: Path | None) -> None:
         f" {max(row['repeats'] for row in result['latency'])} samples of each, in turns."
     )
     for note in result["notes"]:
-        show(f"Note: {escape(note)}")
+        show(f"Note: {note}")
     if output is not None:
-        show(f"All samples and the environment: [bold]{escape(str(output))}[/bold]")
+        show("All samples and the environment: ", bold(output))

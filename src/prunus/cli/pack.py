@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from prunus.cli import options as given
-from prunus.cli.console import bars, show, show_json, show_table
+from prunus.cli.console import bars, bold, show, show_json, show_table
 from prunus.cli.verbs import Rest, typed_command
 from prunus.runs.texts import parse_shape
 
@@ -161,8 +161,6 @@ def unpack(
 
 
 def _show(result: Mapping[str, Any], report: Path | None) -> None:
-    from rich.markup import escape
-
     from prunus.report import words
 
     rows = [
@@ -171,15 +169,15 @@ def _show(result: Mapping[str, Any], report: Path | None) -> None:
     ]
     show_table("The largest tensors", ("tensor", "weights", "size", "bits each"), rows, left=1)
     stages = " → ".join(f"{stage} {words.size(size)}" for stage, size in result["stages"].items())
-    show(f"\n{escape(stages)}")
+    show(f"\n{stages}")
     change = (
         f"; {result['metric']} on the test set {result['before']:.2f} → {result['after']:.2f}"
         if result["after"] is not None
         else ""
     )
     smaller = words.times(result["original_bytes"], result["bytes"])
-    show(f"[bold]{escape(result['path'])}[/bold]: {words.size(result['bytes'])}, {smaller} smaller{change}.")
+    show(bold(result["path"]), f": {words.size(result['bytes'])}, {smaller} smaller{change}.")
     if report is not None:
-        show(f"The report: [bold]{escape(str(report))}[/bold]")
+        show("The report: ", bold(report))
     for note in result["notes"]:
-        show(f"Note: {escape(note)}")
+        show(f"Note: {note}")

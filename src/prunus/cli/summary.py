@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunus.cli.console import show, show_table
+from prunus.cli.console import bold, show, show_table
 
 
 def show_result(result: Mapping[str, Any], folder: Path) -> None:
     """The verdict, figures before and after, accuracy at every step, and the files."""
-    from rich.markup import escape
-
     from prunus.report import int8_panel, words
     from prunus.report.html import comparison
 
     verdict = words.verdict(result)
-    show(f"\n[bold]{escape(result['model']['name'])}: {verdict}[/bold]\n")
+    show("\n", bold(f"{result['model']['name']}: {verdict}"), "\n")
     rows = [(row["name"], row["before"], row["after"], row["change"]) for row in comparison(result)]
     show_table("", ("", "before", "after", "change"), rows)
     steps = (result["accuracy"] or {}).get("steps", [])
@@ -30,15 +28,13 @@ def show_result(result: Mapping[str, Any], folder: Path) -> None:
     if result.get("int8"):
         show(int8_panel.text(result["int8"]))
     for note in result["notes"]:
-        show(f"Note: {escape(note)}")
+        show(f"Note: {note}")
     report = folder / "report.html"
-    show(f"\nLook at [bold]{report if report.exists() else folder / 'result.json'}[/bold]")
+    show("\nLook at ", bold(report if report.exists() else folder / "result.json"))
 
 
 def show_trained(result: Mapping[str, Any], folder: Path, model: str) -> None:
     """What a training of a model came to, whatever it was of."""
-    from rich.markup import escape
-
     if "verification" in result:
         show_result(result, folder)
     elif "test" in result:
@@ -47,8 +43,9 @@ def show_trained(result: Mapping[str, Any], folder: Path, model: str) -> None:
         show_own(result, folder)
     else:
         show(
-            f"\n[bold]{escape(model)}: {result['accuracy']:.2f} % on the test set[/bold],"
-            f" {folder / 'model.safetensors'}"
+            "\n",
+            bold(f"{model}: {result['accuracy']:.2f} % on the test set"),
+            f", {folder / 'model.safetensors'}",
         )
         if result.get("control"):
             show(result["control"]["text"])
@@ -57,20 +54,21 @@ def show_trained(result: Mapping[str, Any], folder: Path, model: str) -> None:
 def show_rate(found: Mapping[str, Any]) -> None:
     """The learning rate that a range test advises."""
     show(
-        f"\n[bold]--lr {found['lr']:g}[/bold], from {len(found['rates'])} steps at rates up to"
-        f" {found['rates'][-1]:g}. Halve and double it where accuracy matters."
+        "\n",
+        bold(f"--lr {found['lr']:g}"),
+        f", from {len(found['rates'])} steps at rates up to {found['rates'][-1]:g}. Halve and double it where"
+        " accuracy matters.",
     )
 
 
 def show_own(result: Mapping[str, Any], folder: Path) -> None:
     """The metric on the test samples, and where to look."""
-    from rich.markup import escape
-
     found, name = result["measured"], result["model"]["name"]
     where = f"on {found['count']:,} {'training' if found['part'] == 'train' else 'test'} {found['of']}"
     show(
-        f"\n[bold]{escape(name)}: {result['metric']} {result['value']:.2f} {where}[/bold],"
-        f" {escape(str(folder / 'model.safetensors'))}"
+        "\n",
+        bold(f"{name}: {result['metric']} {result['value']:.2f} {where}"),
+        f", {folder / 'model.safetensors'}",
     )
 
 
@@ -83,6 +81,6 @@ def show_pixels(result: Mapping[str, Any], folder: Path) -> None:
         rows = [(" before", result["test"]), (f" with {left:.1%} of the MACs", result["pruned"])]
     for what, figures in rows:
         shown = ", ".join(f"{metric} {value:.2f} %" for metric, value in figures.items())
-        show(f"[bold]{name}{what}: {shown}[/bold] on the test pictures")
+        show(bold(f"{name}{what}: {shown}"), " on the test pictures")
     build = f" --build {name}" if ":" in name else ""
     show(f"{folder / 'model.safetensors'}; prunus segment PICTURE --model {folder}{build}")

@@ -34,6 +34,7 @@ class Verb(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Look at what was typed, and parse it."""
+        _check_values(args, self.params)
         check_percentages(
             args, {flag: param.name for param in self.params for flag in param.opts if param.name}
         )
@@ -63,6 +64,17 @@ class Verb(TyperCommand):
             if (text := out_of_memory(error, ctx.params.get("input_shape") or "")) is None:
                 raise
             raise ConfigError(text) from error
+
+
+def _check_values(typed: Sequence[str], params: Sequence[Any]) -> None:
+    """Raises ConfigError for the first option with an empty value, such as a variable of the shell that is
+    not set: it would stand for the current folder, or for an option that was left out.
+    """
+    flags = {flag for param in params if not getattr(param, "is_flag", False) for flag in param.opts}
+    for before, text in zip(["", *typed], typed):
+        flag, equals, value = text.partition("=") if text.startswith("--") else (before, "=", text)
+        if equals and not value and flag in flags:
+            raise ConfigError(f"{flag} is given an empty value: give another, or leave {flag} out.")
 
 
 def _rest(params: Sequence[Any]) -> list[Any]:

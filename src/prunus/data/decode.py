@@ -34,12 +34,15 @@ FORMATS = (
     "WEBP",
 )  # whatever the suffix says; others, PostScript above all, run far more code
 WIDE = ("I", "F")  # modes of more than 8 bits start like this
+WHOLE_NUMBERS = "I"  # and those of whole numbers like this
 _QUARTER_TURNS = (5, 6, 7, 8)  # values of the EXIF tag below
 _ORIENTATION = 0x0112
 
 
 @contextmanager
-def opened(path: Path, most: int | None = None, what: str = "picture") -> Iterator[Image]:
+def opened(
+    path: Path, most: int | None = None, what: str = "picture", labels: bool = False
+) -> Iterator[Image]:
     """A picture whose header has been read; it is decoded when its pixels are asked for. Only its first frame
     counts.
 
@@ -48,6 +51,7 @@ def opened(path: Path, most: int | None = None, what: str = "picture") -> Iterat
         most: pixels that it may have; None = `limits.PIXELS`, or Pillow's own `MAX_IMAGE_PIXELS` where that
             is lower.
         what: what errors call it.
+        labels: its pixels are labels, which may have been stored as whole numbers of more than 8 bits.
 
     Raises:
         MissingExtraError: Pillow is not installed.
@@ -62,7 +66,7 @@ def opened(path: Path, most: int | None = None, what: str = "picture") -> Iterat
             if image.width < 1 or image.height < 1:
                 raise ValueError(f"Its header says {image.width:,} x {image.height:,} pixels.")
             _check_size(path, image.width, image.height, limit)
-            if image.mode.startswith(WIDE):
+            if image.mode.startswith(WIDE) and not (labels and image.mode.startswith(WHOLE_NUMBERS)):
                 raise DataError(
                     f"{shown(path)} has more than 8 bits per pixel ({image.mode}): convert it to 8 bits"
                     " first."

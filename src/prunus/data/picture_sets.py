@@ -13,7 +13,7 @@ import torch
 
 from prunus.data.folder import TEST_SHARE
 from prunus.data.paths import AnyPath, as_folder, as_path, is_folder, parts_of, shown
-from prunus.data.pictures import IGNORED, IMAGE_FOLDERS, MASK_FOLDERS, Example, examples, windows
+from prunus.data.pictures import IGNORED, IMAGE_FOLDERS, MASK_FOLDERS, Example, examples_of, windows
 from prunus.data.sets import from_histograms, histograms
 from prunus.errors import DataError
 
@@ -81,14 +81,14 @@ def load_pictures(root: AnyPath, seed: int = 0, block: int = 1, ignore: int = IG
     root = as_folder(root)
     place = _training_part(root)
     tests, held = parts_of(root)
-    if place == root or tests is None:
-        train, test = hold_out(examples(place, ignore=ignore), TEST_SHARE, seed, block)
-    else:
-        train, test = examples(place, ignore=ignore), examples(tests, ignore=ignore)
-    validation = examples(held, ignore=ignore) if held is not None and place != root else None
+    apart = [part for part in (tests, held) if part is not None and place != root]
+    train, *others = examples_of([place, *apart], ignore=ignore)
+    validation = others.pop() if held is not None and others else None
+    train, test = (train, others[0]) if others else hold_out(train, TEST_SHARE, seed, block)
     classes = 1 + max(_highest(example) for example in train)
     if classes < 2:
         raise DataError(f"The masks of {shown(place)} hold class 0 alone: there is nothing to find.")
+    _check_planes([*train, *test, *(validation or [])])
     return PictureSet(root.name, train, test, classes, *statistics(train), validation)
 
 
@@ -142,17 +142,26 @@ def statistics(examples: Sequence[Example]) -> tuple[tuple[float, ...], tuple[fl
 
     Raises DataError for pictures with other planes than the first.
     """
-    planes = examples[0].picture.shape[0]
-    counts = torch.zeros(planes, 256, dtype=torch.int64)
+    _check_planes(examples)
+    counts = torch.zeros(examples[0].picture.shape[0], 256, dtype=torch.int64)
     for example in examples:
-        found, height, width = example.picture.shape
-        if found != planes:
-            raise DataError(f"{example.name} has {found} planes, but {examples[0].name} has {planes}.")
+        _, height, width = example.picture.shape
         rows, columns = min(height, MIDDLE), min(width, MIDDLE)
         counts += histograms(
             example.picture.read((height - rows) // 2, (width - columns) // 2, rows, columns)[None]
         )
     return from_histograms(counts)
+
+
+def _check_planes(examples: Sequence[Example]) -> None:
+    """Raises DataError for pictures with other planes than the first."""
+    planes = examples[0].picture.shape[0]
+    for example in examples:
+        if example.picture.shape[0] != planes:
+            raise DataError(
+                f"{example.name} has {example.picture.shape[0]} planes, but {examples[0].name} has {planes}:"
+                " store all pictures in colours, or all in grey levels."
+            )
 
 
 def _training_part(root: Path) -> Path:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from prunus.data import limits
-from prunus.data.decode import SUFFIXES, opened
+from prunus.data.decode import SUFFIXES, WHOLE_NUMBERS, opened
 from prunus.data.folder import GREY
 from prunus.data.paths import AnyPath, as_file, as_folder, is_folder, listed, shown
-from prunus.data.raster import Raster, no_mask
+from prunus.data.raster import Raster, as_labels, no_mask
 from prunus.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ IGNORED = 255  # in a mask: nobody knows
 GEO_TAGS = {33550, 33922, 34264, 34735}  # scale, tie points, transformation and keys, of GeoTIFF 1.1
 WHOLE = 1 << 24  # pixels: files of more are read by window
 SIDE = 4096  # of the windows in which all of a picture is looked at [pixels]
+_LEVELS = (255, 65535)  # of a PGM file that holds labels as they are
 _ORIENTATION, _MORE_BANDS = 274, 338  # tags of TIFF; 1 in the latter: colours are multiplied by transparency
 
 
@@ -90,8 +91,8 @@ def open_picture(path: AnyPath, grey: bool = False) -> Picture:
 
     Args:
         path: the file.
-        grey: it is a mask, one plane of class indices; the indices count where it has a palette, and colours
-            are refused.
+        grey: it is a mask, one plane of class indices, in 8 or more bits; the indices count where it has a
+            palette, and colours are refused.
 
     Raises:
         MissingExtraError: the library that reads it is not installed.
@@ -99,11 +100,11 @@ def open_picture(path: AnyPath, grey: bool = False) -> Picture:
     """
     file = as_file(path, "picture")
     if file.suffix.lower() in GEOTIFF:
-        with opened(file, limits.RASTER_PIXELS) as image:
+        with opened(file, limits.RASTER_PIXELS, labels=grey) as image:
             if image.width * image.height > WHOLE:
                 return _windowed(file, image, grey)
-    with opened(file) as image:
-        pixels = torch.from_numpy(np.array(_one_plane(file, image) if grey else _colours(image)))
+    with opened(file, labels=grey) as image:
+        pixels = torch.from_numpy(_labels(file, image) if grey else np.array(_colours(image)))
     return Loaded(pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous())
 
 
@@ -129,16 +130,29 @@ def _colours(image: Image) -> Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _one_plane(path: Path, image: Image) -> Image:
-    """A mask's classes; a grey mask may have been stored with three equal planes."""
+def _labels(path: Path, image: Image) -> np.ndarray:
+    """A mask's classes; a grey mask may have been stored with three equal planes, or in more than 8 bits."""
+    tiles: Any = getattr(
+        image, "tile", ()
+    )  # how its file is decoded: by what, where, from which byte, and how
+    for decoder, _, _, how in tiles:
+        if decoder.startswith("ppm") and how[-1] not in _LEVELS:
+            raise DataError(
+                f"{shown(path)} has levels up to {how[-1]}, which are stretched when they are read: store the"
+                f" labels of a mask with levels up to {_LEVELS[0]}."
+            )
+    if image.mode.startswith(WHOLE_NUMBERS):
+        return as_labels(path, np.array(image))
+    if any(";16" in str(tile[-1]) for tile in tiles):  # of several planes the decoder keeps high bytes
+        raise no_mask(path, f"{image.mode} in 16 bits")
     if image.mode in ("P", "L"):
-        return image
+        return np.array(image)
     if image.mode in GREY:
-        return image.convert("L")
+        return np.array(image.convert("L"))
     planes = image.convert("RGB").split()
     if any(plane.tobytes() != planes[0].tobytes() for plane in planes[1:]):
         raise no_mask(path, image.mode)
-    return planes[0]
+    return np.array(planes[0])
 
 
 def examples(root: AnyPath, *, masks: bool = True, ignore: int = IGNORED) -> list[Example]:
@@ -149,31 +163,44 @@ def examples(root: AnyPath, *, masks: bool = True, ignore: int = IGNORED) -> lis
         root: the folder, such as `AerialImageDataset/train` or `airs/train`.
         masks: whether they are needed.
         ignore: the label of mask pixels that count for nothing, in training and in metrics; they are read as
-            `IGNORED`.
+            `IGNORED`. Unless it is another than 255, masks of which none holds anything but 0 and 255 are
+            binary, as these are stored, and 255 is class 1.
 
     Raises:
-        DataError: a label beyond 0 to 255, no such folders, no pictures, a picture without its mask, or of
-            another size, or more bytes in all than `limits.MEMORY`.
+        DataError: a label beyond 0 to 255, no such folders, no pictures, a picture without its mask, with two
+            or with one of another size, or more bytes in all than `limits.MEMORY`.
     """
-    root = as_folder(root)
+    return examples_of([root], masks=masks, ignore=ignore)[0]
+
+
+def examples_of(
+    roots: Sequence[AnyPath], *, masks: bool = True, ignore: int = IGNORED
+) -> list[list[Example]]:
+    """The examples of several folders that are parts of one set, whose masks are binary together or not at
+    all; arguments and errors as of `examples`.
+    """
     if not 0 <= ignore <= IGNORED:
         raise DataError(f"The label to ignore is a value of a mask's pixels, 0 to {IGNORED}, not {ignore}.")
+    parts = [_stored(as_folder(root), masks) for root in roots]
+    stored = [one.mask for part in parts for one in part if one.mask is not None]
+    binary = ignore == IGNORED and bool(stored) and all(map(_is_binary, stored))
+    return [[replace(one, mask=_meant(one.mask, ignore, binary)) for one in part] for part in parts]
+
+
+def _stored(root: Path, masks: bool) -> list[Example]:
+    """The examples of one folder, their masks as they are stored."""
     pictures = _folder(root, IMAGE_FOLDERS, "pictures")
-    paths = [
-        path for path in listed(pictures) if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
+    paths = list(_by_name(pictures, "pictures").values())
     if not paths:
         raise DataError(f"{shown(pictures)} has no pictures ({' '.join(sorted(SUFFIXES))}).")
     folder = _folder(root, MASK_FOLDERS, "masks") if masks else None
-    by_name = _masks(folder) if folder is not None else {}
+    by_name = _by_name(folder, "masks") if folder is not None else {}
     found, held = [], 0
     for number, path in enumerate(paths):
         if folder is not None and _key(path) not in by_name:
             raise DataError(f"{shown(path)} has no mask of its name in {shown(folder)}.")
-        example = _example(path, by_name.get(_key(path)), ignore)
-        held += sum(
-            one.pixels.numel() for one in (example.picture, _stored(example.mask)) if isinstance(one, Loaded)
-        )
+        example = _example(path, by_name.get(_key(path)))
+        held += sum(one.pixels.numel() for one in (example.picture, example.mask) if isinstance(one, Loaded))
         if held > limits.MEMORY:
             raise DataError(
                 f"{number + 1:,} of the {len(paths):,} pictures of {shown(root)} take {limits.in_words(held)}"
@@ -184,56 +211,49 @@ def examples(root: AnyPath, *, masks: bool = True, ignore: int = IGNORED) -> lis
     return found
 
 
-def _stored(mask: Picture | None) -> Picture | None:
-    return mask.picture if isinstance(mask, _Known) else mask
+def _by_name(folder: Path, what: str) -> dict[str, Path]:
+    """The pictures or the masks of a folder by what these have in common. Raises DataError where two have the
+    same, as one would be read, or written, in place of the other.
+    """
+    found: dict[str, Path] = {}
+    for path in listed(folder):
+        drawn = what == "masks" and path.stem.endswith("_vis")  # as AIRS has of its masks, to look at
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or drawn:
+            continue
+        other = found.setdefault(_key(path), path)
+        if other != path:
+            raise DataError(
+                f"{shown(folder)} has two {what} of the name {_key(path)}, {shown(other.name)} and"
+                f" {shown(path.name)}: leave one of them."
+            )
+    return found
 
 
-def _masks(folder: Path) -> dict[str, Path]:
-    """The masks of a folder by what they have in common with their pictures."""
-    return {
-        _key(path): path
-        for path in listed(folder)
-        if path.suffix.lower() in SUFFIXES and not path.stem.endswith("_vis")
-    }
-
-
-def _example(path: Path, mask: Path | None, ignore: int) -> Example:
+def _example(path: Path, mask: Path | None) -> Example:
     """A picture and its mask. Raises DataError for a mask of another size."""
     if mask is None:
         return Example(path.stem, open_picture(path))
-    example = Example(path.stem, open_picture(path), mask_of(open_picture(mask, grey=True), ignore))
-    assert example.mask is not None
-    if example.mask.shape[1:] != example.picture.shape[1:]:
+    picture, classes = open_picture(path), open_picture(mask, grey=True)
+    if classes.shape[1:] != picture.shape[1:]:
         raise DataError(
-            f"{shown(path)} has {example.picture.shape[1:]} pixels, but its mask {shown(mask.name)}"
-            f" {example.mask.shape[1:]}."
+            f"{shown(path)} has {picture.shape[1:]} pixels, but its mask {shown(mask.name)}"
+            f" {classes.shape[1:]}."
         )
-    return example
+    return Example(path.stem, picture, classes)
 
 
-def mask_of(picture: Picture, ignore: int = IGNORED) -> Picture:
-    """A mask's classes, and `IGNORED` for the label to ignore.
-
-    Unless another label than 255 is ignored, a mask of 0 and 255 alone is binary, as these are stored, and
-    255 is class 1.
-    """
+def _meant(mask: Picture | None, ignore: int, binary: bool) -> Picture | None:
+    """A mask's classes, and `IGNORED` for the label to ignore."""
+    if mask is None or not (binary or ignore != IGNORED):
+        return mask
     if ignore != IGNORED:
-        return _Known(picture, ignore)
-    if not _is_binary(picture):
-        return picture
-    if isinstance(picture, Loaded):
-        return Loaded((picture.pixels == 255).to(torch.uint8))
-    return _Halved(picture)
+        return _Known(mask, ignore)
+    return Loaded((mask.pixels > 0).to(torch.uint8)) if isinstance(mask, Loaded) else _Halved(mask)
 
 
 def _is_binary(mask: Picture) -> bool:
-    """Whether a mask holds 0 and 255 alone."""
-    found = False
-    for window in windows(mask):
-        if bool(((window != 0) & (window != 255)).any()):
-            return False
-        found = found or bool(window.any())
-    return found
+    """Whether a mask holds nothing but 0 and 255."""
+    return all(bool(((window == 0) | (window == IGNORED)).all()) for window in windows(mask))
 
 
 def windows(picture: Picture) -> Iterator[Tensor]:

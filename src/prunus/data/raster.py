@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from prunus.data import limits
 from prunus.data.paths import AnyPath, as_file, shown
 from prunus.errors import DataError, MissingExtraError, PrunusError, clause
+
+WIDE_LABELS = {"uint8", "int8", "uint16", "int16", "uint32", "int32"}  # what masks are stored in
+HIGHEST, ONES = 255, 65535  # all bits set, of 8 and of 16
 
 
 class Raster:
@@ -29,14 +33,14 @@ class Raster:
 
     Raises:
         MissingExtraError: rasterio is not installed.
-        DataError: no readable raster, one of other than 8 bits, or one beyond the limits; at `read` too,
-            which may find what is damaged first.
+        DataError: no readable raster, one of other than 8 bits that is no mask of whole numbers, or one
+            beyond the limits; at `read` too, which may find what is damaged, or labels beyond 255, first.
     """
 
     def __init__(self, path: AnyPath, grey: bool = False) -> None:
         self.path, self._grey = as_file(path, "picture"), grey
         with opened_raster(self.path) as source:
-            if set(source.dtypes) != {"uint8"}:
+            if set(source.dtypes) != {"uint8"} and not (grey and set(source.dtypes) <= WIDE_LABELS):
                 raise DataError(
                     f"{shown(path)} has {'/'.join(sorted(set(source.dtypes)))} pixels: convert it to 8 bits"
                     " first."
@@ -57,7 +61,8 @@ class Raster:
         from rasterio.windows import Window
 
         with opened_raster(self.path) as source:
-            found = torch.from_numpy(source.read(self._bands, window=Window(left, top, width, height)))
+            stored = source.read(self._bands, window=Window(left, top, width, height))
+        found = torch.from_numpy(as_labels(self.path, stored) if self._grey else stored)
         if self._grey and len(found) > 1 and bool((found != found[:1]).any()):
             raise no_mask(self.path, "RGB")
         if self._table is not None:
@@ -111,6 +116,18 @@ def _palette(source: Any) -> Tensor | None:
 def _black_and_white(colours: Tensor) -> bool:
     """Whether these are the two colours of a single bit, which GDAL gives one without a palette, too."""
     return {tuple(colour.tolist()) for colour in colours[:, :2].T} == {(0, 0, 0), (255, 255, 255)}
+
+
+def as_labels(path: AnyPath, stored: np.ndarray) -> np.ndarray:
+    """Labels as bytes, however wide their file has them; 65,535 is what 255 is in 8 bits: all of them set.
+
+    Raises DataError for a label that is no byte.
+    """
+    labels = np.where(stored == ONES, HIGHEST, stored)
+    for label in (int(labels.min()), int(labels.max())):
+        if not 0 <= label <= HIGHEST:
+            raise DataError(f"The mask {shown(path)} has the label {label:,}: labels are 0 to {HIGHEST}.")
+    return labels.astype(np.uint8)
 
 
 def no_mask(path: AnyPath, mode: str) -> DataError:

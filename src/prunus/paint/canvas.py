@@ -42,6 +42,7 @@ _FOLDERS = (Path(torch.__file__).parent, *_ROOMS)
 # Where files begin whose lines are not the user's: torch's, those that paint or rehearse, what lies between
 # them, and what has none.
 NOT_USERS = (*(f"{folder}{os.sep}" for folder in _FOLDERS), contextlib.__file__, "<")
+_FORWARD = str(Path(__file__).with_name("forward.py"))
 
 
 @dataclass
@@ -214,7 +215,15 @@ def _is_users(code: CodeType) -> bool:
 
 
 def _users_line() -> Where:
+    """The innermost line of the user's that runs inside the forward; none where a forward is all torch's, as
+    those of `nn.Sequential`: whoever asked for the trace is outside.
+    """
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and not _is_users(frame.f_code):
-        frame = frame.f_back
+        frame = None if _is_outermost(frame.f_code) else frame.f_back
     return Where(frame.f_code.co_filename, frame.f_lineno) if frame else Where("", 0)
+
+
+def _is_outermost(code: CodeType) -> bool:
+    """Whether it is the function that runs a model under a painter."""
+    return code.co_name == "run" and code.co_filename == _FORWARD

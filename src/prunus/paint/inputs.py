@@ -20,7 +20,7 @@ def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any
     """Positional and keyword arguments from what the user gave as inputs; tensors made in inference mode are
     copied, so that they can be used.
 
-    Raises ArgumentError for what no model is called with.
+    Raises ArgumentError for what no model is called with, and for inputs without samples, which tell nothing.
     """
     if (
         isinstance(example_inputs, (tuple, list))
@@ -35,6 +35,11 @@ def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any
         raise ArgumentError(
             "The inputs must be a tensor, a tuple of arguments or a dict of named ones, not"
             f" {given(example_inputs)}."
+        )
+    shapes = [tuple(tensor.shape) for tensor in tensors_in(example_inputs) if tensor.dim()]
+    if shapes and not any(shape[0] for shape in shapes):
+        raise ArgumentError(
+            f"The inputs hold no samples: their shape is {', '.join(map(str, shapes))}; give one at least."
         )
     if not torch.is_inference_mode_enabled() and any(
         tensor.is_inference() for tensor in tensors_in(example_inputs)

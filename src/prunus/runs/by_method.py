@@ -11,7 +11,8 @@ from prunus.methods.registry import METHODS
 from prunus.runs import recipe_parts as parts
 from prunus.runs.history_panel import panel
 from prunus.runs.recipe import NO_METHOD, Recipe
-from prunus.runs.run import CHECKPOINT, KEPT, Run
+from prunus.runs.run import CHECKPOINT, Run
+from prunus.runs.sample_gallery import KEPT
 
 if TYPE_CHECKING:
     from torch import nn

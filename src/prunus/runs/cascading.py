@@ -19,6 +19,7 @@ from prunus.errors import ConfigError, TargetError
 from prunus.measure.per_input import over_inputs
 from prunus.measure.timing import pinned_threads
 from prunus.runs.data import Data, Source, data_of, open_network, read_data
+from prunus.runs.fitting import fitted
 from prunus.runs.kinds import check_target
 from prunus.runs.limits import check_settings
 from prunus.runs.settings import Network, files_of, network_of
@@ -90,9 +91,11 @@ def cascade(
     check_target(output, "the ONNX file", named.name, *files_of(*networks))
     shape = networks[0].input_shape if networks else None
     source = read_data(named, shape[-1] if shape else None, watch)
-    task = _of_classes(source)
+    _of_classes(source)
     watch("building the models", 0, 0)
     found = [open_network(network, source) for network in networks]
+    source, said = fitted(source, *found)
+    task = _of_classes(source)
     made = Cascade([one.model for one in found], found[-1].inputs()[:1])
     watch("asking about held-out samples", 0, 0)
     held = made.ask(task.batches("validation"))
@@ -109,7 +112,7 @@ def cascade(
         watch("exporting to ONNX", 0, 0)
         check = export_cascade(made, some[:32], output, dynamic_batch=dynamic_batch)
     watch("measuring latency", 0, 0)
-    notes = [*dict.fromkeys(note for one in found for note in one.notes())]
+    notes = [*dict.fromkeys(note for one in found for note in one.notes()), *said]
     notes.append(
         "Thresholds are from held-out training samples; stages that were trained on them are surer of them"
         " than of others."

@@ -101,5 +101,5 @@ def _result(folder: Path, build: str) -> dict[str, Any]:
         "command": record["command"],
         "model": record["model"],
         "accuracy": {"count": count, "steps": steps},
-        "cost": {"after": asdict(trace(opened.model, opened.inputs()).cost())},
+        "cost": {"after": asdict(trace(opened.model, opened.arguments()).cost())},
     }

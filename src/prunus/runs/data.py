@@ -26,7 +26,7 @@ from prunus.runs.shapes import natural_shape
 from prunus.runs.texts import parse_planes
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from prunus.data import ImageData
     from prunus.tasks import Task
@@ -371,12 +371,13 @@ def _options(task: Task, name: str, shape: tuple[int, ...] | None) -> dict[str, 
     return options
 
 
-def inputs_of(task: Task | None, random: Tensor, count: int) -> tuple[Any, Any]:
-    """One example and a batch to verify on: real inputs if there are any."""
+def inputs_of(task: Task | None, random: Any, count: int) -> tuple[Any, Any]:
+    """One example and a batch to verify on: real inputs, if any, and images of the type of random ones."""
     if task is None:
         return random, None
     if task.normalise is not None:
         images, _ = next(iter(task.batches("test" if task.test is not None else "train", count)))
+        images = images.to(random.dtype)
         return images[:1], images
     reported = task if task.test is None else replace(task, train=task.test)
     return example_of(reported), some_inputs(reported, count)

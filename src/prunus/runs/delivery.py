@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from prunus import report, storage
 from prunus._foundation.arguments import door
+from prunus._foundation.atomic import PART
 from prunus._foundation.environment import environment
 from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy import onnx
@@ -25,6 +27,7 @@ from prunus.report.words import DENSE
 from prunus.runs import by_class
 from prunus.runs.describe import Provenance, describe, files
 from prunus.runs.quantisation import FILE, quantised
+from prunus.runs.sample_gallery import KEPT, OF_EPOCHS
 from prunus.runs.settings import USUAL, Delivery
 from prunus.runs.side_by_side import side_by_side
 from prunus.storage import fileset
@@ -47,7 +50,7 @@ FILES = (
 )
 CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
 NO_IMAGES: Mapping[str, str] = {}
-PROGRESS = ("recipe.toml", "metrics.jsonl", "kept")  # of a training; they belong to its checkpoints
+PROGRESS = ("recipe.toml", "metrics.jsonl", KEPT)  # of a training; they belong to its checkpoints
 
 
 @contextmanager
@@ -74,7 +77,7 @@ def check(folder: Path | str, *, with_onnx: bool, with_report: bool) -> None:
 
     Raises:
         MissingExtraError: an extra is wanted that is not installed.
-        ConfigError: the folder cannot be made or written to.
+        ConfigError: the folder cannot be made or written to, or holds another that would be lost.
         FileFormatError: something else than a file has the name of one of its files.
     """
     folder = Path(folder)
@@ -84,6 +87,18 @@ def check(folder: Path | str, *, with_onnx: bool, with_report: bool) -> None:
         html.require()
     check_folder(folder)
     fileset.check(folder, FILES)
+    _check_kept(folder / KEPT)
+
+
+def _check_kept(place: Path) -> None:
+    """Raises ConfigError for a folder of that name that is not of a run, which goes with an earlier run."""
+    with suppress(OSError):
+        if all(fnmatch(one.name, OF_EPOCHS) or one.name.endswith(PART) for one in place.iterdir()):
+            return
+        raise ConfigError(
+            f"{place} is a folder that no run made, and a new run would remove it: choose another folder for"
+            " the results."
+        )
 
 
 @door(ConfigError)

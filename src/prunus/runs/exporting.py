@@ -76,7 +76,7 @@ def export(
     )
     check = onnx.export(
         opened.model,
-        opened.inputs(settings.seed),
+        opened.arguments(settings.seed),
         output,
         settings.dynamic_batch,
         sheet=sheet,

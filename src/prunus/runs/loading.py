@@ -58,10 +58,20 @@ class Opened:
     file: Path | None = None
 
     def inputs(self, seed: int = 0) -> Tensor:
-        """Seeded normal inputs."""
+        """Seeded normal inputs, in the type of the model's numbers."""
         import torch
 
-        return torch.randn(self.input_shape, generator=torch.Generator().manual_seed(seed))
+        from prunus.training.evaluation import placement
+
+        found = torch.randn(self.input_shape, generator=torch.Generator().manual_seed(seed))
+        return found.to(placement(self.model)[1])
+
+    def arguments(self, seed: int = 0) -> Any:
+        """What the model is called with: the inputs, or all of several that its plan was made with."""
+        from prunus.runs.shapes import planned_arguments
+
+        several = planned_arguments(self.model, seed)
+        return self.inputs(seed) if several is None else several
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of results should know."""
@@ -88,8 +98,11 @@ class Opened:
         }
 
     def check_output(self, folder: Path) -> None:
-        """Raises ConfigError where writing to a folder would replace the model that was opened."""
-        if self.file is not None and self.file.resolve().parent == folder.resolve():
+        """Raises ConfigError where writing to a folder would replace the model that was opened, or the
+        weights that it was given.
+        """
+        own = self.file is not None and self.file.resolve().parent == folder.resolve()
+        if own or (self.weights and Path(self.weights).resolve() == (folder / MODEL_FILE).resolve()):
             raise ConfigError(
                 f"{folder} holds the model that is read, which the result would replace: choose another"
                 " folder with -o."
@@ -147,7 +160,9 @@ def open_model(
         return _open_gated(path, shape, build_name, gated)
     if holds_model:
         return _open_file(file_in(path), text, shape, build_name)
-    name, _, after = text.partition("@")
+    name, at, after = text.partition("@")
+    if at and not after:
+        raise ConfigError(f"{text} names no file behind the @: give NAME@WEIGHTS, or NAME alone.")
     if after and weights is not None:
         raise ConfigError(
             f"{text} says where its weights are, and so does --weights {weights}: leave one of them out."

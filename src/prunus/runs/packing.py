@@ -12,6 +12,7 @@ from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import ConfigError, FileFormatError
 from prunus.runs.data import Data, data_of, open_network, read_data, side_of
+from prunus.runs.fitting import fitted
 from prunus.runs.kinds import check_target
 from prunus.runs.loading import model_in
 from prunus.runs.settings import Network, files_of, network_of
@@ -112,10 +113,13 @@ def pack(
     check_target(output, "the coded file", wanted.name, *files_of(network))
     if report is not None:
         check_target(Path(report), "the report", wanted.name, *files_of(network))
+        if Path(report).resolve() == output.resolve():
+            raise ConfigError(f"{report} is the coded file: the report is another.")
         coding_page.require()
     source = read_data(wanted, side_of(network, network.input_shape), watch)
     watch("building the model", 0, 0)
     opened = open_network(network, source)
+    source, said = fitted(source, opened)
     base = TrainConfig(epochs=1, lr=settings.learning_rate, optimizer="adam", weight_decay=0.0)
     packed = packing.pack(
         opened.model,
@@ -133,6 +137,7 @@ def pack(
         watch=watch,
     )
     result = _record(packed, opened, source.task(), settings, command)
+    result["notes"] += said
     if report is not None:
         coding_page.write(result, report)
     return result

@@ -12,6 +12,7 @@ from prunus.errors import ConfigError
 from prunus.measure.comparison import compare_latency, output_difference
 from prunus.paint import trace
 from prunus.runs.data import Data, data_of, inputs_of, open_network, read_data, traced
+from prunus.runs.fitting import fitted
 from prunus.runs.settings import Network, network_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def profile(model: Network | str) -> dict[str, Any]:
     """
     opened = open_network(network_of(model), gated=True)
     network = opened.model if isinstance(opened.model, DynamicNetwork) else None
-    graph = network.graph if network is not None else trace(opened.model, opened.inputs())
+    graph = network.graph if network is not None else trace(opened.model, opened.arguments())
     return {
         "model": opened.record(),
         "cost": asdict(graph.cost()),
@@ -81,12 +82,13 @@ def compare(
             f"{networks[0].name} takes {a.input_shape} and {networks[1].name} takes {b.input_shape}: give"
             " --input-shape for both."
         )
+    source, said = fitted(source, a, b) if source else (None, ())
     task = source.task(a.input_shape[-1]) if source else None
     accuracy: dict[str, Any] | None = None
     if task is not None:
         watch("evaluating", 0, 0)
         accuracy = _figures(a, b, task)
-    one, inputs = inputs_of(task, a.inputs(), VERIFIED_ON)
+    one, inputs = inputs_of(task, a.inputs() if task else a.arguments(), VERIFIED_ON)
     core, other = traced(task, a.model), traced(task, b.model)
     watch("tracing", 0, 0)
     costs = [asdict(trace(network, one).cost()) for network in (core, other)]
@@ -100,7 +102,7 @@ def compare(
         "latency": [asdict(row) for row in measured],
         "difference": {"max_abs": difference.max_abs, "relative": difference.relative},
         "accuracy": accuracy,
-        "notes": [*dict.fromkeys((*a.notes(), *b.notes()))],
+        "notes": [*dict.fromkeys((*a.notes(), *b.notes(), *said))],
     }
 
 

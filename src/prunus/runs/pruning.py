@@ -23,6 +23,7 @@ from prunus.plans.pins import holding
 from prunus.runs.data import Data, Source, data_of, inputs_of, open_network, read_data, side_of, traced
 from prunus.runs.delivery import check, deliver
 from prunus.runs.describe import Provenance
+from prunus.runs.fitting import fitted
 from prunus.runs.limits import check_settings
 from prunus.runs.names import (
     Compensation,
@@ -177,6 +178,7 @@ def prune(
         watch("building the model", 0, 0)
         found = open_network(network, source)
         found.check_output(folder)
+        source, said = fitted(source, found) if source else (None, ())
         task = source.task(found.input_shape[-1]) if source else None
         if delivery.int8 is not None and task is not None:
             check_task(task)
@@ -188,7 +190,7 @@ def prune(
             settings.seed,
             command,
             task,
-            notes=(*found.notes(), *_none_kept(outcome, task)),
+            notes=(*found.notes(), *said, *_none_kept(outcome, task)),
             panels=_panels(score, settings, outcome, task),
         )
         return deliver(folder, core, outcome, example, about, delivery, watch)
@@ -207,7 +209,7 @@ def _pruned(
     network = traced(task, found.model.eval())
     if network is not found.model:  # a traced module has no other forward
         target = replace(target, prefer="eager")
-    example, _ = inputs_of(task, found.inputs(settings.seed), 1)
+    example, _ = inputs_of(task, found.inputs(settings.seed) if task else found.arguments(settings.seed), 1)
     config, trial_config = (
         tuning_of(settings.tuning, epochs, source, augment=settings.augment, seed=settings.seed)
         for epochs in (settings.epochs, settings.trial_epochs)

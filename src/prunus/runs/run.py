@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.json_files import to_json
 from prunus.runs.recipe import Recipe
+from prunus.runs.sample_gallery import KEPT
 from prunus.runs.settings import Delivery
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint.safetensors"
 RECIPE = "recipe.toml"
 METRICS = "metrics.jsonl"
-KEPT = "kept"  # folder of the samples that every epoch was trained on
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ class Run:
             if plan is not None:
                 write_text(plan.to_json() + "\n", staged / "plan.json")
             storage.save(model.cpu(), staged / "model.safetensors")
-            write_text(json.dumps(result, indent=1) + "\n", staged / TRAINING_FILE)
+            write_text(to_json(result, 1) + "\n", staged / TRAINING_FILE)
 
     def settle(self, records: Any) -> None:
         """Write all epochs down once: a run that was killed may have written one twice."""
@@ -110,4 +110,4 @@ class Run:
 
 def line(record: EpochRecord, step: str = "") -> str:
     """An epoch as a line of the metrics; with the name of its training where there are several."""
-    return json.dumps(({"training": step} if step else {}) | asdict(record)) + "\n"
+    return to_json(({"training": step} if step else {}) | asdict(record)) + "\n"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from prunus.selection import Selection
     from prunus.training import History
 
+KEPT = "kept"  # folder of the samples that every epoch was trained on
+OF_EPOCHS = "epoch-*.npy"  # its files
 SHOWN = 12  # pictures of each kind
 
 
@@ -42,7 +44,7 @@ def panel(folder: Path, history: History, split: Split, classes: Sequence[str]) 
     """
     import numpy as np
 
-    files = sorted(folder.glob("epoch-*.npy")) if folder.is_dir() else []
+    files = sorted(folder.glob(OF_EPOCHS)) if folder.is_dir() else []
     if not files:
         return None
     counts = np.zeros(len(split), dtype=np.int64)

@@ -15,10 +15,12 @@ from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.progress import Watch, unwatched
 from prunus.data.decode import need_pillow
-from prunus.data.pictures import GEOTIFF, IGNORED
+from prunus.data.pictures import GEOTIFF, IGNORED, IMAGE_FOLDERS, MASK_FOLDERS
 from prunus.errors import ConfigError
 from prunus.runs.data import Data, Source, data_of, open_network, read_data
+from prunus.runs.fitting import fitted
 from prunus.runs.kinds import check_target
+from prunus.runs.pictures import picture_folder
 from prunus.runs.settings import Network, files_of, network_of
 from prunus.runs.texts import parse_planes
 from prunus.segmentation import Confusion
@@ -30,6 +32,7 @@ from prunus.training.evaluation import mode
 
 if TYPE_CHECKING:
     from prunus.runs.loading import Opened
+    from prunus.training import Normalise
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what is usual for photographs
 
@@ -90,8 +93,7 @@ def segment(
     watch("building the model", 0, 0)
     opened = open_network(network)
     lost = lost_place(image, target)
-    own, planes = opened.normalise or IMAGENET, opened.input_shape[1]
-    normalise = parse_planes(mean, planes, "mean") or own[0], parse_planes(std, planes, "std") or own[1]
+    normalise = _normalise(opened, mean, std)
     counts = segment_file(
         opened.model,
         image,
@@ -109,6 +111,22 @@ def segment(
         "model": opened.record(),
         "notes": [*opened.notes(), *([lost] if lost else [])],
     }
+
+
+def _normalise(opened: Opened, mean: str, std: str) -> Normalise:
+    """What was typed, what the network's folder says, or what is usual for photographs. Raises ConfigError
+    for a network of other planes, of which nobody says it.
+    """
+    planes = opened.input_shape[1]
+    typed = parse_planes(mean, planes, "mean"), parse_planes(std, planes, "std")
+    own = opened.normalise or (IMAGENET if planes == len(IMAGENET[0]) else ((), ()))
+    found = typed[0] or own[0], typed[1] or own[1]
+    if not all(found):
+        raise ConfigError(
+            f"{opened.name} takes {planes} plane{'s' if planes > 1 else ''}, and nobody says which mean and"
+            " deviation it expects: give --mean and --std."
+        )
+    return found
 
 
 @door(ConfigError)
@@ -140,10 +158,13 @@ def segment_set(
         raise ConfigError(f"{folder} is a file: with --data, -o names a folder for masks.")
     if named is None:
         raise ConfigError("The name of the data is empty.")
+    if folder is not None:
+        _check_folder(folder, named)
     source = read_data(replace(named, share=0.0, window=tiles.side), None, watch)
     _check_pixels(source)
     watch("building the model", 0, 0)
     opened = open_network(network_of(model), source)
+    source, said = fitted(source, opened)
     every: Confusion | None = None
     for number, (name, logits, truth) in enumerate(_predicted(source, opened, tiles, watch)):
         counts, found = _counted(logits, truth)
@@ -161,8 +182,17 @@ def segment_set(
         "masks": str(folder) if folder else None,
         **every.figures(),
         "classes": per_class,
-        "notes": opened.notes(),
+        "notes": [*opened.notes(), *said],
     }
+
+
+def _check_folder(folder: Path, data: Data) -> None:
+    """Raises ConfigError where masks would lie among the pictures, or the masks, that are read."""
+    root = picture_folder(data.name, data.root)
+    if root is None or root.resolve() not in folder.resolve().parents:
+        return
+    if folder.resolve().name in (*IMAGE_FOLDERS, *MASK_FOLDERS):
+        raise ConfigError(f"{folder} is read by this command: -o names another folder for masks.")
 
 
 def _check_pixels(source: Source) -> None:

@@ -44,6 +44,34 @@ def planned_shape(model: nn.Module) -> tuple[int, ...] | None:
     return tuple(found[0].shape) if found else None
 
 
+def planned_arguments(model: nn.Module, seed: int = 0) -> tuple[Any, ...] | dict[str, Any] | None:
+    """Seeded arguments, by place or by name, such as the model's plan was made with; None where these are one
+    tensor, or are no longer known.
+    """
+    import torch
+    from torch.utils._pytree import tree_map_only
+
+    from prunus.deploy.inputs import tensors
+    from prunus.plans.described import rebuild_inputs
+    from prunus.training.evaluation import placement
+
+    origin: Any = getattr(model, "prunus", None)
+    if origin is None or not origin.plan.inputs:
+        return None
+    args, kwargs = rebuild_inputs(origin.plan.inputs)
+    if len(tensors((args, kwargs))) < 2 or (args and kwargs):
+        return None
+    generator, (_, kind) = torch.Generator().manual_seed(seed), placement(model)
+
+    def drawn(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_floating_point():
+            return torch.zeros(tensor.shape, dtype=tensor.dtype)
+        return torch.randn(tensor.shape, generator=generator).to(kind)
+
+    found: tuple[Any, ...] | dict[str, Any] = tree_map_only(torch.Tensor, drawn, args or kwargs)
+    return found
+
+
 def _timm_size(architecture: str) -> tuple[int, ...]:
     """The input size (C, H, W) in timm's own table."""
     import torch

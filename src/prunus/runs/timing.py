@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.environment import environment
+from prunus._foundation.json_files import to_json
 from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy.onnx import input_shape
 from prunus.errors import ConfigError, MissingExtraError, clause
@@ -121,7 +121,7 @@ def latency(
         "notes": notes,
     }
     if output is not None:
-        write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", output)
+        write_text(to_json(result, 2) + "\n", output)
     return result
 
 

@@ -10,7 +10,8 @@ from prunus.runs import recipe_parts as parts
 from prunus.runs import sample_gallery as kept
 from prunus.runs.by_method import Job, Made, by_method, delivered
 from prunus.runs.control import control
-from prunus.runs.run import KEPT, Run
+from prunus.runs.run import Run
+from prunus.runs.sample_gallery import KEPT
 from prunus.runs.train_gated import train_gated_network
 from prunus.tasks.words import record_of
 from prunus.training.evaluation import evaluate

@@ -8,7 +8,7 @@ from prunus.runs import sample_gallery as kept
 from prunus.runs.by_method import Job, by_method
 from prunus.runs.describe import Provenance
 from prunus.runs.gated import Gated, deliver_gated
-from prunus.runs.run import KEPT
+from prunus.runs.sample_gallery import KEPT
 from prunus.tasks.words import record_of
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.json_files import to_json
 from prunus.errors import ConfigError
 from prunus.runs import recipe_parts as parts
 from prunus.runs.data import is_own
@@ -137,7 +138,7 @@ class _Metrics:
 
         before = self._path.read_text().splitlines() if self._path.exists() else []
         lines = [line for line in before if _epoch(line) < record.epoch]
-        write_text("\n".join([*lines, json.dumps(asdict(record) | self._last)]) + "\n", self._path)
+        write_text("\n".join([*lines, to_json(asdict(record) | self._last)]) + "\n", self._path)
 
 
 def _epoch(line: str) -> float:

@@ -40,9 +40,9 @@ def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
         torch.zeros(graph.num_channels, dtype=torch.float64),
     )
 
-    def record(name: str, module: nn.Module, inputs: Any) -> None:
+    def record(name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         axis = 1 if isinstance(module, nn.modules.conv._ConvNd) else -1
-        x = inputs[0].detach().abs().double()
+        x = (args[0] if args else kwargs["input"]).detach().abs().double()
         means = x.movedim(axis, 0).reshape(x.shape[axis], -1).mean(1).to("cpu")
         slots = torch.from_numpy(readers[name].channels)
         # a grouped convolution's weight has one input axis for all of its groups
@@ -57,13 +57,23 @@ def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
             and isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))
             and not getattr(module, "transposed", False)
         ):
-            module.register_forward_pre_hook(lambda m, x, name=name: record(name, m, x))
+            module.register_forward_pre_hook(
+                lambda module, args, kwargs, name=name: record(name, module, args, kwargs), with_kwargs=True
+            )
+    taken = len(graph.inputs[0])
     with torch.no_grad():
         for batch in batches:
-            args, kwargs = as_arguments(batch[0] if isinstance(batch, (tuple, list)) else batch)
+            args, kwargs = as_arguments(batch[0] if _has_labels(batch, taken) else batch)
             called(model, args, kwargs)
     if not seen.any():
         raise PlanError("No layer that reads a prunable channel was seen; give at least one batch.")
     scores = total / seen.clamp(min=1)
     scores[seen == 0] = scores[seen > 0].mean()
     return scores
+
+
+def _has_labels(batch: Any, taken: int) -> bool:
+    """Whether a batch is inputs and their labels, of a model that takes so many arguments by place."""
+    if not isinstance(batch, (tuple, list)):
+        return False
+    return len(batch) != taken or (len(batch) == 2 and isinstance(batch[0], (tuple, list, dict)))

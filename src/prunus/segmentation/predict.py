@@ -24,6 +24,7 @@ Read = Callable[[int, int, int, int], Tensor]
 Watcher = Callable[[int, int], None]
 
 TILE, OVERLAP = 512, 64
+_STORED = {1: ": store it in grey levels", 3: ": store it in colours, RGB"}
 GRID = 32  # what most networks divide a side by on their way down [pixels]
 
 
@@ -167,7 +168,8 @@ def reader(picture: Picture, normalise: Normalise, name: str) -> Read:
     planes = picture.shape[0]
     if planes != len(normalise[0]):
         raise DataError(
-            f"{name} has {planes} planes, but the network's mean and deviation are of {len(normalise[0])}."
+            f"{name} has {planes} planes, but the network's mean and deviation are of {len(normalise[0])}"
+            f"{_STORED.get(len(normalise[0]), '')}."
         )
     mean, std = (torch.tensor(list(values)).view(-1, 1, 1) for values in normalise)
     return lambda top, left, height, width: (

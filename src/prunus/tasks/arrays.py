@@ -137,10 +137,11 @@ def _targets(
 
 
 def _known(maps: dict[Part, Tensor], ignore: int) -> dict[Part, Tensor]:
-    """Maps in which `IGNORED` stands for what nobody knows; of 0 and 255 alone they are binary, as pictures
-    store them.
+    """Maps in which `IGNORED` stands for what nobody knows; where all parts hold 0 and 255 alone they are
+    binary, as pictures store them.
     """
-    if ignore == IGNORED and {int(value) for value in torch.unique(maps["train"])} == {0, 255}:
+    values = {int(value) for one in maps.values() for value in torch.unique(one)}
+    if ignore == IGNORED and values == {0, IGNORED}:
         return {part: (one == 255).long() for part, one in maps.items()}
     return {part: torch.where(one == ignore, IGNORED, one) for part, one in maps.items()}
 

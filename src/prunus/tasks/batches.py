@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from prunus._foundation.wording import given
+from prunus.errors import DataError
 from prunus.tasks.metrics import Batch
 from prunus.training.calls import samples_in
 
@@ -38,6 +40,15 @@ def last_batches(pairs: Sequence[Batch], samples: int) -> list[Batch]:
         found.insert(0, (inputs, targets))
         seen += samples_in(inputs)
     return found
+
+
+def pair_of(batch: Any, number: int, part: str) -> Batch:
+    """Inputs and targets of a batch; raises DataError for what is no pair, or has no samples."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise DataError(f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}.")
+    if not samples_in(batch[0]):
+        raise DataError(f"Batch {number} of {part} has no samples: leave it out.")
+    return batch[0], batch[1]
 
 
 def size_of(batch: Any) -> int:

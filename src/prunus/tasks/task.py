@@ -20,7 +20,7 @@ from prunus._foundation.wording import given
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
 from prunus.surgery.parts import core, is_core, whole
-from prunus.tasks.batches import Batches, first_batches
+from prunus.tasks.batches import Batches, first_batches, pair_of
 from prunus.tasks.inputs import Inputs, WithTargets
 from prunus.tasks.losses import own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
@@ -163,11 +163,7 @@ class Task:
             return
         read = found.of(batch_size) if isinstance(found, Samples) else found
         for number, batch in enumerate(read if part == "train" else drawn_alike(read)):
-            if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-                raise DataError(
-                    f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}."
-                )
-            yield tree_map_only(Tensor, lambda tensor: tensor.to(device), tuple(batch))
+            yield tree_map_only(Tensor, lambda tensor: tensor.to(device), pair_of(batch, number, part))
 
     def calibration(
         self, samples: int | None = None, seed: int = 0, *, last: bool = False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from prunus.errors import ConfigError, clause
@@ -44,14 +45,15 @@ def one_value(error: ValueError) -> bool:
 
 
 @contextmanager
-def explained(name: str, size: float) -> Iterator[None]:
-    """What a network of this name cannot do with a batch in training, whose images have so much of their
-    sides, is a sentence. Raises ConfigError.
+def explained(model: nn.Module, size: float, whole: Callable[[], Any]) -> Iterator[None]:
+    """What a network cannot do with a batch in training, whose images have so much of their sides, is a
+    sentence; `whole` gives the same inputs in their own size. Raises ConfigError.
     """
+    name = type(model).__name__
     try:
         yield
     except RuntimeError as error:
-        if size == 1:
+        if size == 1 or not _takes(model, whole):
             raise
         raise ConfigError(
             f"{name} cannot take images with {size:g} of their sides: leave first_size at 1"
@@ -65,3 +67,15 @@ def explained(name: str, size: float) -> Iterator[None]:
             " which has no variance to train with: make batches of at least two, and leave out a last one"
             " that is shorter (drop_last=True of a DataLoader)."
         ) from error
+
+
+def _takes(model: nn.Module, inputs: Callable[[], Any]) -> bool:
+    """Whether a model runs on inputs: the size of its images is not what is wrong with what it does not take
+    in their own.
+    """
+    try:
+        with torch.no_grad():
+            called(model, inputs())
+    except (RuntimeError, ValueError):
+        return False
+    return True

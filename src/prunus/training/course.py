@@ -240,7 +240,7 @@ class Course:
         size = size_factor(config, progress.epoch)
         inputs, targets = self.supply(part, progress.generator, share, size, progress.epoch)
         ranks.seed_step(config.seed, progress.epoch * self.most_steps + progress.step, self.device)
-        outputs = self._outputs(inputs, size)
+        outputs = self._outputs(inputs, size, lambda: self.supply.whole(part, share))
         right, samples = self.objective.right(outputs, targets), samples_of(inputs, targets)
         loss = self._loss(outputs, targets, right, part, weight)
         mine = torch.tensor(
@@ -273,9 +273,9 @@ class Course:
             self.pruning.after_step(self.model)
         progress.add(round(total), value, None if right is None else round(correct))
 
-    def _outputs(self, inputs: Any, size: float) -> Any:
+    def _outputs(self, inputs: Any, size: float, whole: Callable[[], Any]) -> Any:
         """What the model makes of a batch, whose images have so much of their sides."""
-        with explained(type(self.model).__name__, size), self._precision():
+        with explained(self.model, size, whole), self._precision():
             return self.objective.outputs(self.exchange.forward, inputs)
 
     def _precision(self) -> torch.autocast:

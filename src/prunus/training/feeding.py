@@ -147,6 +147,10 @@ class Feed:
             images.masked_fill_(cutout(images, generator, count, share), 0)
         return images, self._labels[part[share]]
 
+    def whole(self, part: Tensor, share: slice) -> Tensor:
+        """The images of a batch as they are, in their own size."""
+        return self(part, None, share)[0]
+
 
 def alternating(samples: int, config: TrainConfig) -> Tensor | None:
     """Which samples the first epoch mirrors, (samples,) bool, where mirroring alternates; a coin thrown once

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from prunus.errors import ConfigError, DataError
+from prunus.training.calls import samples_in
 from prunus.training.feeding import resized
 
 
@@ -40,6 +41,7 @@ class Stream:
             raise DataError("There are no batches to train on.")
         self._batches, self._device, self._channels_last = batches, device, channels_last
         self._running: Iterator[Any] = iter(())
+        self._last: Any = None  # inputs, in their own size
 
     def __len__(self) -> int:
         return self._count
@@ -54,7 +56,7 @@ class Stream:
     ) -> tuple[Any, Any]:
         """The next batch; position 0 begins a new pass. Images (batch, C, H, W) get `size` times their sides.
 
-        Raises DataError where the pass ends too early, or a batch is no pair.
+        Raises DataError where the pass ends too early, or a batch is no pair or without samples.
         """
         if part[0] == 0:
             self._running = iter(self._batches)
@@ -66,10 +68,17 @@ class Stream:
             )
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             raise DataError(f"A batch must be a pair (inputs, targets), not {type(batch).__name__}.")
+        if not samples_in(batch[0]):
+            raise DataError(f"Batch {int(part[0]) + 1} to train on has no samples: leave it out.")
         inputs, targets = tree_map_only(
             Tensor, lambda tensor: tensor.to(self._device, non_blocking=True), tuple(batch)
         )
+        self._last = inputs
         return tree_map_only(Tensor, lambda tensor: self._as_image(tensor, size), inputs), targets
+
+    def whole(self, part: Tensor, share: slice) -> Any:
+        """The inputs of the batch that was given last, in their own size."""
+        return self._last
 
     def _as_image(self, tensor: Tensor, size: float) -> Tensor:
         if tensor.dim() != 4 or not tensor.is_floating_point():
