@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +10,9 @@ from torch import Tensor, nn
 
 import prunus as pr
 from prunus.coding import values_of
+from prunus.data import load
 from prunus.errors import ConfigError, TargetError
+from prunus.models import lenet5
 from prunus.paint.model_copy import named_tensors
 from prunus.quantisation.packing import Packed, pack
 from prunus.storage.coded_file import coded_bytes
@@ -137,3 +141,24 @@ def test_units_that_training_removed_are_in_the_plan_of_the_first_network(tmp_pa
     assert [parameter.shape for parameter in again.parameters()] == [
         p.shape for p in packed.model.parameters()
     ]
+
+
+@pytest.mark.parametrize("way", [{"error": 0.01}, {"rate": 0.05, "config": TrainConfig(epochs=1, lr=1e-3)}])
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_of_any_precision_are_packed_in_single_precision(
+    kind: torch.dtype, way: dict[str, Any], tmp_path: Path
+) -> None:
+    digits = load("digits")
+    task = pr.Task(digits.train, test=digits.test, normalise=digits.normalise)
+    torch.manual_seed(0)
+    model = lenet5(image_size=8).to(kind).eval()
+    packed = pack(model, task, tmp_path / "m", **way)
+    decodes_to(packed)
+    wanted = pack(copy.deepcopy(model).float(), task, **way)
+    assert packed.data == wanted.data and not wanted.notes
+    assert str(kind).removeprefix("torch.") in packed.notes[0]
+    assert packed.original_bytes == sum(p.numel() * p.element_size() for p in model.parameters())
+    assert {p.dtype for p in model.parameters()} == {kind}
+    loaded = pr.load(tmp_path / "m", lambda: lenet5(image_size=8))
+    for mine, theirs in zip(loaded.parameters(), packed.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)

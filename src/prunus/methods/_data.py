@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from prunus.data.sets import Split
 from prunus.errors import TargetError
 from prunus.surgery.parts import is_core, whole
+from prunus.tasks.placed import placed
 from prunus.training.evaluation import placement
 from prunus.training.feeding import batches, steps_per_epoch
 from prunus.training.hooks import Pruning, Removal
@@ -22,18 +22,12 @@ from prunus.training.hooks import Pruning, Removal
 if TYPE_CHECKING:
     from prunus.paint.inputs import Inputs
     from prunus.tasks import Task
-    from prunus.tasks.inputs import Inputs as Kept
     from prunus.tasks.metrics import Batch
     from prunus.tasks.task import Part
-    from prunus.training import Calibration, TrainConfig
+    from prunus.training import TrainConfig
     from prunus.training.learner import Smaller
 
 VERIFIED_ON = 64  # samples on which compact and masked model are compared
-
-
-def example_of(task: Task, model: nn.Module) -> Any:
-    """One input, where the model lies."""
-    return placed(task.example_inputs(), model)
 
 
 def seen_by(task: Task | None, model: nn.Module) -> Inputs | None:
@@ -42,23 +36,6 @@ def seen_by(task: Task | None, model: nn.Module) -> Inputs | None:
         return None
     inputs = placed(next(iter(task.calibration(VERIFIED_ON))), model)
     return inputs[:VERIFIED_ON] if isinstance(inputs, Tensor) else inputs
-
-
-class Placed:
-    """Calibration inputs of a task, again and again, where a model lies."""
-
-    def __init__(self, inputs: Calibration | Kept, model: nn.Module) -> None:
-        self._inputs, self._model = inputs, model
-
-    def pairs(self) -> Iterator[Batch]:
-        """With their targets."""
-        return (
-            (placed(inputs, self._model), moved(targets, self._model))
-            for inputs, targets in self._inputs.pairs()
-        )
-
-    def __iter__(self) -> Iterator[Any]:
-        return (inputs for inputs, _ in self.pairs())
 
 
 def held_out(task: Task) -> Task:
@@ -156,19 +133,3 @@ class OfCore(Pruning):
 def callback(pruning: Pruning, model: nn.Module) -> Pruning:
     """What the loop is given, where the model may be a core."""
     return OfCore(pruning, model) if is_core(model) else pruning
-
-
-def placed(inputs: Any, model: nn.Module) -> Any:
-    """Inputs of any form where a model lies, in its type."""
-    device, dtype = placement(model)
-    return tree_map_only(
-        Tensor,
-        lambda tensor: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device),
-        inputs,
-    )
-
-
-def moved(targets: Any, model: nn.Module) -> Any:
-    """Targets of any form where a model lies, as they are."""
-    device, _ = placement(model)
-    return tree_map_only(Tensor, lambda tensor: tensor.to(device), targets)

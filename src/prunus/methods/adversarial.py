@@ -27,12 +27,13 @@ from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus._foundation.seeds import seeded
 from prunus.errors import ConfigError, TargetError
-from prunus.methods._data import Passes, example_of, seen_by
+from prunus.methods._data import Passes, seen_by
 from prunus.methods.common import FIRST, Outcome
 from prunus.methods.removal import BEFORE
 from prunus.methods.trained_masks import finish, traced_copy
 from prunus.surgery.channel_scaling import ChannelFactors
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import TrainConfig
 from prunus.training.evaluation import mode, placement
 

@@ -16,13 +16,14 @@ from torch import nn
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
-from prunus.methods._data import Passes, example_of, seen_by
+from prunus.methods._data import Passes, seen_by
 from prunus.methods.common import FIRST, Journal, Outcome, Target, wish
 from prunus.methods.removal import Measured, remove
 from prunus.paint import trace
 from prunus.planning.targets import plan
 from prunus.scores.initialisation import channel_saliency
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import TrainConfig
 
 

@@ -30,13 +30,14 @@ from torch.autograd.function import FunctionCtx
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
-from prunus.methods._data import Passes, callback, example_of
+from prunus.methods._data import Passes, callback
 from prunus.methods.common import FIRST, Journal, Outcome
 from prunus.methods.soft import filter_norms
 from prunus.methods.trained_masks import finish, traced_copy
 from prunus.paint.graph import ChannelGraph
 from prunus.surgery.channel_scaling import ChannelFactors, straight_through
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import TrainConfig
 from prunus.training.hooks import Pruning
 

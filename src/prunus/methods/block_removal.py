@@ -18,7 +18,6 @@ from torch import nn
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import PlanError, TargetError
-from prunus.methods._data import example_of
 from prunus.methods.common import Outcome, Target
 from prunus.methods.removal import BEFORE, remove
 from prunus.paint import trace
@@ -28,6 +27,7 @@ from prunus.plans.verify import evaluating
 from prunus.surgery.blocks import residual_blocks, without_blocks
 from prunus.surgery.compact import Origin
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import TrainConfig
 
 JUDGED = 500  # held-out samples by which blocks are left out, at most

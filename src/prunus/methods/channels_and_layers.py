@@ -29,7 +29,6 @@ from prunus._foundation.agreement import difference, not_finite, rounding
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import CompactError, TargetError, clause
-from prunus.methods._data import example_of
 from prunus.methods.common import FIRST, Journal, Outcome, Target
 from prunus.methods.removal import BEFORE, remove
 from prunus.methods.trained_masks import traced_copy
@@ -41,6 +40,7 @@ from prunus.plans.verify import drawn_inputs
 from prunus.surgery.blocks import outputs_of, residual_blocks, without_blocks
 from prunus.surgery.channel_scaling import ChannelFactors, straight_through
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import TrainConfig
 
 START = 1.0  # of a and b: open, and the sigmoid not flat

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import ConfigError, TargetError
-from prunus.methods._data import callback, example_of, held_out
+from prunus.methods._data import callback, held_out
 from prunus.methods.common import FIRST, Journal, Limit, Outcome, Target
 from prunus.methods.importance import share_gone
 from prunus.methods.removal import searched
@@ -41,6 +41,7 @@ from prunus.scores.history import NormHistory, Pair, closest_pairs, from_checkpo
 from prunus.surgery import compact
 from prunus.surgery.compose import compose, whole_channels
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import History, TrainConfig
 
 Regulariser = Literal["exp", "linear", "none"]

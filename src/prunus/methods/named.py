@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from prunus.errors import ConfigError
-from prunus.methods._data import Placed
 from prunus.paint.graph import ChannelGraph
 from prunus.plans.plan import Plan
+from prunus.tasks.placed import Placed
 
 if TYPE_CHECKING:
     from prunus.methods.common import Compensate

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
-from prunus.methods._data import example_of
 from prunus.methods.block_removal import BlockChoice, block_choice
 from prunus.methods.common import Compensate, Limit, Outcome, Target
 from prunus.methods.removal import BEFORE, remove
@@ -31,6 +30,7 @@ from prunus.planning.losses import Losses
 from prunus.planning.targets import plan as choose
 from prunus.plans.plan import Plan
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import TrainConfig
 from prunus.training.evaluation import mode
 

@@ -28,7 +28,7 @@ from prunus._foundation.arguments import door
 from prunus._foundation.confidence import CONFIDENCE, Evaluate, check_provable, judged, value_of
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
-from prunus.methods._data import example_of, held_out
+from prunus.methods._data import held_out
 from prunus.methods.common import Limit, Outcome, Target
 from prunus.methods.importance import SHORT, share_gone
 from prunus.methods.removal import searched
@@ -43,6 +43,7 @@ from prunus.scores.reduce import weight_axes
 from prunus.surgery import compact
 from prunus.surgery.compose import compose, whole_channels
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import TrainConfig
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunus._foundation.progress import Clock
-from prunus.methods._data import example_of, seen_by
+from prunus.methods._data import seen_by
 from prunus.methods.common import Limit, Outcome, Step, Target
 from prunus.paint import trace
 from prunus.paint.graph import ChannelGraph
@@ -21,6 +21,7 @@ from prunus.plans import verify
 from prunus.plans.plan import Plan, Trial, make_plan
 from prunus.surgery import compact
 from prunus.surgery.compact import Origin
+from prunus.tasks.placed import example_of
 from prunus.training import History, Taught, TrainConfig, taught
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from prunus import scores
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
-from prunus.methods._data import callback, example_of, steps_of
+from prunus.methods._data import callback, steps_of
 from prunus.methods.common import FIRST, Journal, Outcome, Target, wish
 from prunus.methods.removal import remove
 from prunus.paint import trace
@@ -31,6 +31,7 @@ from prunus.planning.targets import plan
 from prunus.plans.mask import Zeros, produced
 from prunus.plans.plan import Plan
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import TrainConfig
 from prunus.training.hooks import StepCount
 from prunus.training.objective import Loss, with_penalty

@@ -25,7 +25,6 @@ from prunus._foundation.arguments import door
 from prunus.compensation.least_squares import without
 from prunus.compensation.prefix_cache import Resumed
 from prunus.errors import PlanError
-from prunus.methods._data import Placed
 from prunus.observe.capture import check_repeatable
 from prunus.observe.matrices import as_matrix, from_matrix
 from prunus.paint.graph import ChannelGraph, Group
@@ -36,6 +35,7 @@ from prunus.plans.mask import lost_slots, produced, set_to_zero
 from prunus.plans.verify import evaluating
 from prunus.scores.products import LayerProducts, families
 from prunus.segmentation.metrics import maps_of
+from prunus.tasks.placed import Placed
 from prunus.tasks.segmentation import MeanIoU
 from prunus.training.calibration import Calibration
 from prunus.training.feeding import at_once

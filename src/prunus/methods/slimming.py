@@ -22,12 +22,12 @@ from prunus import scores
 from prunus._foundation.arguments import at_least, door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import PlanError, TargetError
-from prunus.methods._data import example_of
 from prunus.methods.common import FIRST, Journal, Outcome, Target, wish
 from prunus.methods.removal import remove
 from prunus.paint import trace
 from prunus.planning.targets import plan
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import TrainConfig
 from prunus.training.objective import Loss, with_penalty
 

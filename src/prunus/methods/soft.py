@@ -35,12 +35,13 @@ from torch import nn
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
-from prunus.methods._data import callback, example_of
+from prunus.methods._data import callback
 from prunus.methods.common import FIRST, Journal, Outcome, Target
 from prunus.methods.filter_norms import filter_norms
 from prunus.methods.removal import remove as remove_for_good
 from prunus.methods.soft_callback import Growth, Softened, SoftPruning, asymptotic_rate
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import Curriculum, TrainConfig
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
 from prunus.errors import PrunusError, TargetError, clause
-from prunus.methods._data import placed
 from prunus.methods.filter_norms import filter_norms, filters
 from prunus.methods.soft_removal import settle_constants, without, zeros_in
 from prunus.paint import trace
@@ -22,6 +21,7 @@ from prunus.planning.space import space_for
 from prunus.planning.targets import plan as choose
 from prunus.plans.mask import Zeros, lost_slots, produced, set_to_zero
 from prunus.plans.plan import Plan, make_plan
+from prunus.tasks.placed import placed
 from prunus.training.hooks import Pruning
 from prunus.training.learner import Smaller
 

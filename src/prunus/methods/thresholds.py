@@ -27,12 +27,13 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
-from prunus.methods._data import callback, example_of, steps_of
+from prunus.methods._data import callback, steps_of
 from prunus.methods.common import FIRST, Journal, Outcome
 from prunus.methods.trained_masks import finish, traced_copy
 from prunus.paint.graph import ChannelGraph
 from prunus.surgery.channel_scaling import ChannelFactors, Maker, makers
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import TrainConfig
 from prunus.training.hooks import StepCount
 

@@ -27,7 +27,7 @@ from prunus.dynamic import DynamicNetwork, activity, attach, skipping
 from prunus.dynamic.finalize import settle
 from prunus.dynamic.gates import WIDTHS, Kind
 from prunus.errors import ConfigError, PlanError, PrunusError, TargetError, clause
-from prunus.methods._data import example_of, placed, seen_by, steps_of
+from prunus.methods._data import seen_by, steps_of
 from prunus.methods.common import FIRST, Journal, Outcome, Target
 from prunus.methods.removal import BEFORE, Measured
 from prunus.paint import trace
@@ -38,6 +38,7 @@ from prunus.plans.verify import Verification
 from prunus.surgery import compact
 from prunus.surgery.blocks import outputs_of
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of, placed
 from prunus.training import Calibration, Curriculum, History, TrainConfig
 from prunus.training.hooks import StepCount
 from prunus.training.objective import Loss

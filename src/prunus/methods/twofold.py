@@ -15,13 +15,13 @@ from torch import nn
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
-from prunus.methods._data import example_of
 from prunus.methods.common import FIRST, Journal, Outcome, Target
 from prunus.methods.removal import remove
 from prunus.methods.soft import SoftPruning, trained_softly
 from prunus.paint import trace
 from prunus.plans.plan import make_plan
 from prunus.tasks import Task
+from prunus.tasks.placed import example_of
 from prunus.training import Curriculum, TrainConfig
 
 

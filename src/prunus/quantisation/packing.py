@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from prunus._foundation.arguments import door
@@ -20,11 +21,12 @@ from prunus.paint.model_copy import named_tensors, unwrap
 from prunus.paint.trace import trace
 from prunus.quantisation.folding import fold_norms
 from prunus.quantisation.grid import quantise
-from prunus.quantisation.quantised import Quantised
+from prunus.quantisation.quantised import Quantised, own_copy
 from prunus.quantisation.sharing import error_shares
 from prunus.quantisation.trained import train_on_grids
 from prunus.storage.coded_file import coded_bytes
 from prunus.tasks import Task
+from prunus.tasks.placed import Placed, example_of
 from prunus.training import TrainConfig
 
 Kind = Literal["tolerance", "bytes", "bits", "error", "rate"]
@@ -119,7 +121,8 @@ def pack(
     """Put a trained network into a coded file; the model itself is not changed. Give one of the targets.
 
     Args:
-        model: trained, and pruned if it is to be; whatever the task is of.
+        model: trained, and pruned if it is to be; whatever the task is of. A file holds single precision, so
+            of a network in another one a copy is packed.
         task: calibration inputs come from its training samples; a tolerance is kept on held-out ones.
         path: where the file goes; None writes none.
         tolerance: points of the metric that may be lost, with `confidence`.
@@ -182,8 +185,9 @@ class _Job:
         skeleton: Callable[[nn.Module, Any], bytes] | None,
         watch: Watch,
     ) -> None:
-        self.model, self.task, self.target, self.confidence = model, task, target, confidence
-        self.calibration = task.calibration(samples, seed)
+        self.task, self.target, self.confidence = task, target, confidence
+        self.model, self.notes = _in_single_precision(model)
+        self.calibration = Placed(task.calibration(samples, seed), self.model)
         self.about, self.plan, self.skeleton, self.clock = about, plan, skeleton, Clock(watch)
         self.original_bytes = sum(
             tensor.numel() * tensor.element_size() for tensor in named_tensors(model).values()
@@ -299,7 +303,9 @@ class _Job:
         )
 
     def _bytes(self, found: Quantised) -> bytes:
-        skeleton = b"" if self.skeleton is None else self.skeleton(found.model, self.task.example_inputs())
+        skeleton = (
+            b"" if self.skeleton is None else self.skeleton(found.model, example_of(self.task, found.model))
+        )
         return coded_bytes(found.model, found.tensors, skeleton=skeleton, about=self.about, plan=self.plan)
 
     def _packed(self, found: Quantised, data: bytes) -> Packed:
@@ -318,7 +324,23 @@ class _Job:
             self.baseline - self.target[1] if self.target[0] == "tolerance" else None,
             tuple(self.trials),
             self.clock.seconds,
+            notes=self.notes,
         )
+
+
+def _in_single_precision(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """The model, or a copy whose numbers are those that coded files hold; and a word on that."""
+    others = {
+        str(weight.dtype).removeprefix("torch.")
+        for weight in model.parameters()
+        if weight.is_floating_point() and weight.dtype != torch.float32
+    }
+    if not others:
+        return model, ()
+    note = (
+        f"A coded file holds single precision: numbers in {' and '.join(sorted(others))} were turned to it."
+    )
+    return own_copy(model).float(), (note,)
 
 
 __all__ = ["PackTrial", "Packed", "pack"]

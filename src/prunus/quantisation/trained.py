@@ -33,6 +33,7 @@ from prunus.quantisation.rounding import single
 from prunus.quantisation.zeros import zeroed
 from prunus.surgery.compact import compact
 from prunus.tasks import Task
+from prunus.tasks.placed import Placed, example_of
 from prunus.training import Taught, TrainConfig, taught
 from prunus.training.hooks import StepCount
 
@@ -72,7 +73,7 @@ def train_on_grids(
     if not rate >= 0:
         raise ConfigError(f"The rate is 0 or more, not {rate}.")
     network = own_copy(unwrap(model))
-    graph = trace(network, task.example_inputs())
+    graph = trace(network, example_of(task, network))
     names = grid_names(graph)
     grids = attach(network, names)
     count = StepCount()
@@ -114,8 +115,8 @@ def settled(model: nn.Module, steps: dict[str, float], task: Task, remove: bool)
     its norms are in evaluation mode on fine grids.
     """
     if remove:
-        inputs = task.calibration()
-        plan = zeroed(trace(model, task.example_inputs()), model)
+        inputs = Placed(task.calibration(), model)
+        plan = zeroed(trace(model, example_of(task, model)), model)
         if any(group.removed for group in plan.groups):
             model = compact(cut_like(restore_means(model, plan, inputs), model), plan)
     model, condensed = condense_norms(model)
