@@ -77,3 +77,22 @@ def test_a_file_in_8_bits_needs_data(tmp_path: Path) -> None:
             runs.PruneSettings(rate=0.5),
             delivery=runs.Delivery(report=False, int8=runs.Quantisation()),
         )
+
+
+def test_a_file_in_8_bits_is_made_from_single_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told of before any work: the file itself would be refused at the end of the run."""
+    (tmp_path / "halves_of_mine.py").write_text(
+        "from prunus.models import lenet5\n\n\ndef build():\n    return lenet5(image_size=8).half()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="this one has float16 weights: give it as float32"):
+        runs.prune(
+            runs.Network("halves_of_mine:build"),
+            tmp_path / "out",
+            runs.PruneSettings(rate=0.5),
+            data="digits",
+            delivery=runs.Delivery(report=False, int8=runs.Quantisation()),
+        )
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())

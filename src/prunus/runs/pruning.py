@@ -35,7 +35,7 @@ from prunus.runs.names import (
     score_function,
     score_of,
 )
-from prunus.runs.quantisation import check_task
+from prunus.runs.quantisation import check as check_quantisable
 from prunus.runs.settings import USUAL, Delivery, Network, make_choices, network_of
 from prunus.runs.tuning import tuning_of
 from prunus.storage.lock import folder_lock
@@ -181,7 +181,7 @@ def prune(
         source, said = fitted(source, found) if source else (None, ())
         task = source.task(found.input_shape[-1]) if source else None
         if delivery.int8 is not None and task is not None:
-            check_task(task)
+            check_quantisable(task, found.model)
         outcome, core, example = _pruned(found, source, task, settings, score, target, watch)
         _refuse_nothing(found.name, target, outcome, settings.blocks)
         about = Provenance(

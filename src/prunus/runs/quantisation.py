@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from prunus.deploy import int8, onnx
@@ -15,6 +16,7 @@ from prunus.deploy.file_network import FileNetwork
 from prunus.errors import ConfigError, TargetError, clause
 from prunus.measure.timing import measure_onnx, speedup
 from prunus.runs.settings import Quantisation
+from prunus.training.evaluation import placement
 
 if TYPE_CHECKING:
     from prunus.tasks import Task
@@ -23,8 +25,16 @@ FILE = "model.int8.onnx"
 CALIBRATION = 256  # training samples by which the ranges of activations are found
 
 
-def check_task(task: Task) -> None:
-    """Raises ConfigError, before any work, for a task by which a file in 8 bits cannot be judged."""
+def check(task: Task, model: nn.Module) -> None:
+    """Raises ConfigError, before any work, for a task by which a file in 8 bits cannot be judged, and for a
+    network of which there is none.
+    """
+    kind = placement(model)[1]
+    if kind != torch.float32:
+        raise ConfigError(
+            "A file in 8 bits is made from a network in single precision, and this one has"
+            f" {str(kind).removeprefix('torch.')} weights: give it as float32, or leave --int8 out."
+        )
     if task.loss == "model":
         raise ConfigError(
             "A file in 8 bits is judged by its own outputs, and that of a detector ends at its heads, before"
@@ -69,7 +79,7 @@ def quantised(
         PrunusError: what `prunus.deploy.int8.quantise_within` raises; TargetError where nothing can be
             quantised within the tolerance.
     """
-    check_task(task)
+    check(task, original)
     exported = Path(exported)
     watch("calibrating", 0, 0)
     try:
