@@ -43,3 +43,18 @@ def test_settings_are_checked_when_they_are_made(settings: dict[str, object], sa
 def test_shapes_that_differ_are_named() -> None:
     with pytest.raises(ConfigError, match="lenet5 takes 2×1×8×8 and resnet20 takes 1×3×32×32"):
         runs.latency([SMALL, "resnet20"], LatencySettings(("torch",)))  # type: ignore[arg-type]
+
+
+def test_networks_in_half_precision_are_timed_on_inputs_of_their_own_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "timed_halves.py").write_text(
+        "from prunus.models import lenet5\n\n\ndef build():\n    return lenet5(image_size=8).half()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    half = runs.Network("timed_halves:build", input_shape=(2, 1, 8, 8))
+    settings = LatencySettings(("torch",), repeats=2)  # type: ignore[arg-type]
+    for data in (None, "digits"):
+        assert runs.latency([half], settings, data=data)["latency"][0]["median_ms"] > 0
+    with pytest.raises(ConfigError, match="lenet5 has float32 weights and timed_halves:build has float16"):
+        runs.latency([SMALL, half], settings)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.environment import environment
@@ -26,6 +26,7 @@ from prunus.runs.kinds import check_target
 from prunus.runs.limits import check_settings
 from prunus.runs.names import Served
 from prunus.runs.settings import Network, files_of, network_of
+from prunus.training.evaluation import placement
 
 if TYPE_CHECKING:
     from prunus.measure.runtimes import Network as Timed
@@ -103,13 +104,14 @@ def latency(
     watch("building the models", 0, 0)
     entrants = _entrants(networks, source)
     shape = _common_shape(entrants)
+    kind = _common_type(entrants)
     chosen, notes = _runtimes(settings.runtime, entrants)
     batches = list(dict.fromkeys(settings.batch or [shape[0]]))
     _check_batches(entrants, batches)
     rows = [
         row
         for size in batches
-        for row in _timed(entrants, _inputs(source, (size, *shape[1:])), chosen, settings, watch)
+        for row in _timed(entrants, _inputs(source, (size, *shape[1:])).to(kind), chosen, settings, watch)
     ]
     rows.sort(key=lambda row: chosen.index(row["runtime"]))
     result: dict[str, Any] = {
@@ -180,6 +182,27 @@ def _common_shape(entrants: Mapping[str, _Entrant]) -> tuple[int, ...]:
             f"{first} takes {_written(shape)}, which leaves axes free: name it beside a model of one shape."
         )
     return tuple(known)
+
+
+def _common_type(entrants: Mapping[str, _Entrant]) -> torch.dtype:
+    """That of the inputs of all; single precision where files alone are timed."""
+    found = {
+        name: placement(entrant.network)[1]
+        for name, entrant in entrants.items()
+        if isinstance(entrant.network, nn.Module)
+    }
+    (first, kind), *others = found.items() or [("", torch.float32)]
+    for name, other in others:
+        if other != kind:
+            raise ConfigError(
+                f"{first} has {_spoken(kind)} weights and {name} has {_spoken(other)}, which take other"
+                " inputs: time each by itself."
+            )
+    return kind
+
+
+def _spoken(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
 
 
 def _written(shape: Sequence[int | None]) -> str:
