@@ -36,7 +36,7 @@ from prunus.plans.plan import Plan
 from prunus.plans.resolve import graph_for
 
 RIDGE = 1e-3
-MOST_BYTES = 1 << 29  # of outputs that are kept of each of two networks
+MOST_BYTES = 2 << 30  # of outputs that are kept of each of two networks
 ENOUGH = 64  # places per column: where there are more, batches are left out before memory is
 Watcher = Callable[[int, int], None]
 
