@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 
 import prunus
 from prunus.compensation import refit, restore_means
-from prunus.compensation.prefix_cache import Resumed
 from prunus.errors import PlanError
 from prunus.plans.plan import make_plan
 
@@ -204,37 +202,3 @@ def test_inputs_must_be_there_and_readable_again() -> None:
         refit(model, plan, [])
     with pytest.raises(PlanError, match="list of batches instead of an iterator"):
         refit(model, plan, iter(INPUTS))
-
-
-@torch.no_grad()
-def test_where_outputs_do_not_fit_layers_of_many_places_are_fitted_on_fewer_batches(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """On every third one of six, where a third has places enough; the others are fitted on all."""
-    module = importlib.import_module("prunus.compensation.refit")
-    batches = [torch.randn(8, 3, 9, 9, generator=DRAW, dtype=torch.float64) for _ in range(6)]
-    model = network()
-    plan = half_of(model, batches[0])
-
-    seen: list[tuple[str, int]] = []
-    upto = Resumed.upto
-
-    def watched(self: Resumed, name: str, number: int, batch: Tensor) -> tuple[Tensor, Tensor]:
-        seen.append((name, number))
-        return upto(self, name, number, batch)
-
-    def fitted(spacing: int, enough: float) -> nn.Module:
-        with monkeypatch.context() as patch:
-            patch.setattr(Resumed, "upto", watched)
-            patch.setattr(Resumed, "spacing", lambda self, number, count: spacing)
-            patch.setattr(module, "ENOUGH", enough)
-            return refit(model, plan, batches)
-
-    whole, thinned = refit(model, plan, batches), refit(model, plan, batches[::3])
-    found = fitted(spacing=3, enough=8)  # b reads at 1,200 places 36 columns, the head at 48 12
-    assert {number for name, number in seen if name == "b"} == {0, 3}
-    assert {number for name, number in seen if name == "head"} == set(range(6))
-    assert torch.equal(found.b.weight, thinned.b.weight)
-    assert not torch.equal(found.b.weight, whole.b.weight)
-    assert torch.equal(fitted(spacing=1, enough=8).b.weight, whole.b.weight)
-    assert torch.equal(fitted(spacing=3, enough=1e9).b.weight, whole.b.weight)

@@ -7,7 +7,6 @@ work for all layers together grows like the network, not like its square.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -23,7 +22,6 @@ from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs, as_arguments, called
 
-_SLACK = 1.25  # layers are not alike: what is kept for one may be more than for the one before
 _SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
 MOST_BYTES = 2 << 30  # of outputs that are kept; a module whose output does not fit is run again
 
@@ -170,15 +168,6 @@ class Resumed:
     def forget(self) -> None:
         """Begin anew: every layer may be asked for, and changed."""
         self._kept, self._bytes = {}, 0
-
-    def drop(self, number: int) -> None:
-        """Begin anew with one batch."""
-        self._bytes -= sum(one.bytes() for one in self._kept.pop(number, {}).values())
-
-    def spacing(self, number: int, count: int) -> int:
-        """Of `count` batches like this one, every which one may run so that what is kept of them fits."""
-        kept = sum(one.bytes() for one in self._kept.get(number, {}).values()) * count
-        return max(1, math.ceil(_SLACK * kept / self._most_bytes)) if self._most_bytes else 1
 
     def _standing_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         """A module's forward that is run once per batch; what follows may work in place, so a copy is handed

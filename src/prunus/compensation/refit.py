@@ -11,14 +11,13 @@ towards the weights that were there, so that inputs which the calibration hardly
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from prunus._foundation.arguments import door
 from prunus.compensation.least_squares import Fit, SummedProducts, fit_for
@@ -27,7 +26,6 @@ from prunus.errors import PlanError
 from prunus.observe.capture import check_repeatable
 from prunus.observe.matrices import as_matrix, channel_axis, from_matrix, portions, positions
 from prunus.observe.windows import cheaper, window_sums
-from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs
 from prunus.paint.model_copy import copy_model, unwrap
 from prunus.plans import mask
@@ -36,8 +34,6 @@ from prunus.plans.plan import Plan
 from prunus.plans.resolve import graph_for
 
 RIDGE = 1e-3
-MOST_BYTES = 2 << 30  # of outputs that are kept of each of two networks
-ENOUGH = 64  # places per column: where there are more, batches are left out before memory is
 Watcher = Callable[[int, int], None]
 
 
@@ -80,11 +76,10 @@ def refit(
     found = [reader for reader in readers(graph) if reader.loses(removed)]
     fitted, original, masked = copy_model(model, {}), copy_model(model, {}).eval(), mask(model, plan).eval()
     with torch.no_grad():
-        pair = _pair((original, masked), graph, batches)
+        pair = [Resumed(network, graph, _first(batches)) for network in (original, masked)] if found else []
         for done, reader in enumerate(found):
             on_step(done, len(found))
-            layer = original.get_submodule(reader.name)
-            fits = _gather(pair, layer, reader, removed, ridge)
+            fits = _gather(pair, original.get_submodule(reader.name), reader, removed, batches, ridge)
             for network in (fitted, masked):
                 _apply(network, reader, removed, fits, ridge)
     on_step(len(found), len(found))
@@ -101,68 +96,29 @@ def restore_means(
     return refit(model, plan, batches, ridge=math.inf, on_step=on_step)
 
 
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """The network as it was and as it becomes, run up to one layer after the other.
-
-    Attributes:
-        original, masked: the two.
-        batches: what they are run on.
-        count: how many.
-    """
-
-    original: Resumed
-    masked: Resumed
-    batches: Iterable[Inputs]
-    count: int
-
-    def seen(self, name: str, axis: int, columns: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """What a layer gets in the masked network and makes in the original, batch by batch; its channels lie
-        along an axis, and so many columns are fitted.
-        """
-        spacing = 1
-        for number, batch in enumerate(self.batches):
-            if number % spacing:
-                self.original.drop(number)
-                self.masked.drop(number)
-                continue
-            x, y = self.masked.upto(name, number, batch)[0], self.original.upto(name, number, batch)[1]
-            if not number:
-                places = y.numel() // y.shape[axis] * self.count
-                spacing = self._spacing(places // (ENOUGH * columns))
-            yield x, y
-
-    def _spacing(self, most: int) -> int:
-        """All batches, unless what is kept of all would not fit: then every second, third, ... one, as long
-        as these have places enough. It takes little from the fit, where running all anew for every layer
-        would take many times as long.
-        """
-        wanted = max(network.spacing(0, self.count) for network in (self.original, self.masked))
-        return max(1, min(wanted, most))
-
-
-def _pair(networks: Iterable[nn.Module], graph: ChannelGraph, batches: Iterable[Inputs]) -> _Pair:
-    """Their batches counted."""
-    first, count = None, 0
+def _first(batches: Iterable[Inputs]) -> Inputs:
     for batch in batches:
-        first, count = (batch if first is None else first), count + 1
-    if first is None:
-        raise PlanError("There is no batch of calibration inputs; at least one is needed.")
-    original, masked = (Resumed(network, graph, first, MOST_BYTES) for network in networks)
-    return _Pair(original, masked, batches, count)
+        return batch
+    raise PlanError("There is no batch of calibration inputs; at least one is needed.")
 
 
 def _gather(
-    pair: _Pair, layer: nn.Module, reader: Reader, removed: NDArray[np.bool_], ridge: float
+    pair: list[Resumed],
+    layer: nn.Module,
+    reader: Reader,
+    removed: NDArray[np.bool_],
+    batches: Iterable[Inputs],
+    ridge: float,
 ) -> list[Fit]:
     """Samples of a layer's inputs in the masked model and its outputs in the original, one fit per group of
     the convolution.
     """
+    original, masked = pair
     axis, generator = channel_axis(layer), torch.Generator().manual_seed(0)
     parts = reader.parts(removed)
-    widths = [len(columns) * positions(layer) for columns, _ in parts]
-    fits = [fit_for(width, len(made), ridge) for width, (_, made) in zip(widths, parts)]
-    for x, y in pair.seen(reader.name, axis, max(widths)):
+    fits = [fit_for(len(columns) * positions(layer), len(made), ridge) for columns, made in parts]
+    for number, batch in enumerate(batches):
+        x, y = masked.upto(reader.name, number, batch)[0], original.upto(reader.name, number, batch)[1]
         for fit, (columns, made) in zip(fits, parts):
             if len(made):
                 inputs, outputs = (
