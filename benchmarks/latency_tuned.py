@@ -64,7 +64,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="so many, from 0")
     parser.add_argument("--tune-epochs", type=int, default=5, help="of every small network")
     parser.add_argument("--tune-lr", type=float, default=0.05, help="peak learning rate of these")
-    parser.set_defaults(seed=0, rewind=0, taught=False, choosing=False, validation=False)
+    parser.set_defaults(seed=0, rewind=0, taught=False, choosing=False, validation=False, compile=False)
     parser.set_defaults(network="resnet56", optimizer="sgd")
     return parser.parse_args()
 

@@ -34,7 +34,15 @@ def test_what_is_as_quick_is_kept_and_tuned(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(latency_tuned, "empty", network)
     monkeypatch.setattr(latency_tuned, "RESULT", tmp_path / "latency_tuned.json")
     usual: dict[str, Any] = {"called": "digits", "network": "tiny", "epochs": 1, "lr": 0.1, "share": 0.5}
-    usual |= {"weights": None, "seed": 0, "rewind": 0, "taught": False, "optimizer": "sgd", "choosing": False}
+    usual |= {
+        "weights": None,
+        "seed": 0,
+        "rewind": 0,
+        "taught": False,
+        "optimizer": "sgd",
+        "choosing": False,
+        "compile": False,
+    }
     options = argparse.Namespace(**usual, models=tmp_path, seeds=2, tune_epochs=3, tune_lr=0.2)
     result: Row = {"rows": []}
     for _ in range(2):  # what is there is not measured again
