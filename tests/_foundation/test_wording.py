@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from prunus._foundation.wording import given
+import torch
+
+from prunus._foundation.wording import dtype_name, given
 
 
 def test_values_are_named_in_few_words() -> None:
     assert given([1] * 1000).endswith("...") and len(given([1] * 1000)) < 80
     assert given(object()) == "an object"
     assert given({}) == "an empty dict"
+
+
+def test_types_of_numbers_have_the_names_that_torch_gives_them() -> None:
+    assert [dtype_name(kind) for kind in (torch.float16, torch.int64)] == ["float16", "int64"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runs import halves
 from typer.testing import CliRunner
 
 from prunus import runs
@@ -79,17 +80,11 @@ def test_a_file_in_8_bits_needs_data(tmp_path: Path) -> None:
         )
 
 
-def test_a_file_in_8_bits_is_made_from_single_precision(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_in_8_bits_is_made_from_single_precision(tmp_path: Path) -> None:
     """Told of before any work: the file itself would be refused at the end of the run."""
-    (tmp_path / "halves_of_mine.py").write_text(
-        "from prunus.models import lenet5\n\n\ndef build():\n    return lenet5(image_size=8).half()\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match="this one has float16 weights: give it as float32"):
         runs.prune(
-            runs.Network("halves_of_mine:build"),
+            runs.Network(halves.NAME),
             tmp_path / "out",
             runs.PruneSettings(rate=0.5),
             data="digits",

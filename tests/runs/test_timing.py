@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.runs import halves
 
 from prunus import runs
 from prunus.errors import ConfigError
@@ -45,16 +46,10 @@ def test_shapes_that_differ_are_named() -> None:
         runs.latency([SMALL, "resnet20"], LatencySettings(("torch",)))  # type: ignore[arg-type]
 
 
-def test_networks_in_half_precision_are_timed_on_inputs_of_their_own_type(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "timed_halves.py").write_text(
-        "from prunus.models import lenet5\n\n\ndef build():\n    return lenet5(image_size=8).half()\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    half = runs.Network("timed_halves:build", input_shape=(2, 1, 8, 8))
+def test_networks_in_half_precision_are_timed_on_inputs_of_their_own_type() -> None:
+    half = runs.Network(halves.NAME, input_shape=(2, 1, 8, 8))
     settings = LatencySettings(("torch",), repeats=2)  # type: ignore[arg-type]
     for data in (None, "digits"):
         assert runs.latency([half], settings, data=data)["latency"][0]["median_ms"] > 0
-    with pytest.raises(ConfigError, match="lenet5 has float32 weights and timed_halves:build has float16"):
+    with pytest.raises(ConfigError, match=f"lenet5 has float32 weights and {halves.NAME} has float16"):
         runs.latency([SMALL, half], settings)

@@ -136,10 +136,15 @@ def advice(hint: Any, value: Any) -> str:
     )
 
 
+def dtype_name(kind: object) -> str:
+    """What torch calls a type of numbers, without its own name: "float16"."""
+    return str(kind).removeprefix("torch.")
+
+
 def is_torch(value: Any) -> bool:
     """Whether a value is a tensor or a module; torch need not be imported to know that it is not."""
     torch: Any = sys.modules.get("torch")
     return torch is not None and isinstance(value, (torch.Tensor, torch.nn.Module))
 
 
-__all__ = ["advice", "given", "is_torch", "near", "wanted"]
+__all__ = ["advice", "dtype_name", "given", "is_torch", "near", "wanted"]

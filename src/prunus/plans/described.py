@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from prunus._foundation.sizes import MOST_ELEMENTS
+from prunus._foundation.wording import dtype_name
 from prunus.errors import PlanError, clause
 
 
@@ -58,7 +59,7 @@ def _check_sizes(inputs: Any) -> None:
 
 def _describe(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return {"tensor": [list(value.shape), str(value.dtype).removeprefix("torch.")]}
+        return {"tensor": [list(value.shape), dtype_name(value.dtype)]}
     if isinstance(value, dict):
         return {"dict": [[k, _describe(v)] for k, v in value.items()]}
     if isinstance(value, (tuple, list)):

@@ -15,6 +15,7 @@ from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.confidence import CONFIDENCE, check, check_provable, judged, value_of
 from prunus._foundation.progress import Clock, Watch, unwatched
+from prunus._foundation.wording import dtype_name
 from prunus.coding.costs import LayerCode, costs_of
 from prunus.errors import ConfigError, TargetError
 from prunus.paint.model_copy import named_tensors, unwrap
@@ -331,7 +332,7 @@ class _Job:
 def _in_single_precision(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     """The model, or a copy whose numbers are those that coded files hold; and a word on that."""
     others = {
-        str(weight.dtype).removeprefix("torch.")
+        dtype_name(weight.dtype)
         for weight in model.parameters()
         if weight.is_floating_point() and weight.dtype != torch.float32
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.wording import dtype_name
 from prunus.deploy import int8, onnx
 from prunus.deploy.file_network import FileNetwork
 from prunus.errors import ConfigError, TargetError, clause
@@ -33,7 +34,7 @@ def check(task: Task, model: nn.Module) -> None:
     if kind != torch.float32:
         raise ConfigError(
             "A file in 8 bits is made from a network in single precision, and this one has"
-            f" {str(kind).removeprefix('torch.')} weights: give it as float32, or leave --int8 out."
+            f" {dtype_name(kind)} weights: give it as float32, or leave --int8 out."
         )
     if task.loss == "model":
         raise ConfigError(

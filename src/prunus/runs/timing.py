@@ -16,6 +16,7 @@ from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.environment import environment
 from prunus._foundation.json_files import to_json
 from prunus._foundation.progress import Watch, unwatched
+from prunus._foundation.wording import dtype_name
 from prunus.deploy.onnx import input_shape
 from prunus.errors import ConfigError, MissingExtraError, clause
 from prunus.measure import runtimes
@@ -195,14 +196,10 @@ def _common_type(entrants: Mapping[str, _Entrant]) -> torch.dtype:
     for name, other in others:
         if other != kind:
             raise ConfigError(
-                f"{first} has {_spoken(kind)} weights and {name} has {_spoken(other)}, which take other"
+                f"{first} has {dtype_name(kind)} weights and {name} has {dtype_name(other)}, which take other"
                 " inputs: time each by itself."
             )
     return kind
-
-
-def _spoken(kind: torch.dtype) -> str:
-    return str(kind).removeprefix("torch.")
 
 
 def _written(shape: Sequence[int | None]) -> str:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prunus._foundation.wording import dtype_name
 from prunus.coding.table import DTYPES, Entry, shape_of
 from prunus.coding.tensors import CodedTensor, Plain, values_of
 from prunus.errors import FileFormatError
@@ -30,10 +31,10 @@ def entries_of(model: nn.Module, tensors: Mapping[str, CodedTensor]) -> dict[str
     found = {}
     for name, tensor in named_tensors(model).items():
         entry = _entry(coded[name], tensor) if name in coded else _as_it_is(name, tensor)
-        if shape_of(entry.coded) != tuple(tensor.shape) or entry.dtype != dtype_name(tensor):
+        if shape_of(entry.coded) != tuple(tensor.shape) or entry.dtype != dtype_name(tensor.dtype):
             raise FileFormatError(
                 f"{name} is coded with shape {shape_of(entry.coded)} as {entry.dtype}, but the model has it"
-                f" with shape {tuple(tensor.shape)} as {dtype_name(tensor)}, so it is not saved."
+                f" with shape {tuple(tensor.shape)} as {dtype_name(tensor.dtype)}, so it is not saved."
             )
         found[name] = entry
     return found
@@ -42,7 +43,7 @@ def entries_of(model: nn.Module, tensors: Mapping[str, CodedTensor]) -> dict[str
 def _entry(coded: CodedTensor, tensor: Tensor) -> Entry:
     if not isinstance(coded, Plain):
         return Entry(coded)
-    name = dtype_name(tensor)
+    name = dtype_name(tensor.dtype)
     if name == "bfloat16" and coded.values.dtype == np.float32:  # which numpy lacks
         bits = torch.from_numpy(coded.values).to(torch.bfloat16)
         if np.array_equal(bits.float().numpy(), coded.values, equal_nan=True):
@@ -53,17 +54,13 @@ def _entry(coded: CodedTensor, tensor: Tensor) -> Entry:
 
 def _as_it_is(name: str, tensor: Tensor) -> Entry:
     """A tensor in its own type; raises FileFormatError where that has no form in a file."""
-    dtype = dtype_name(tensor)
+    dtype = dtype_name(tensor.dtype)
     if dtype not in DTYPES:
         raise FileFormatError(f"{name} is of type {dtype}, which has no form in a coded file.")
     values = tensor.detach().to("cpu").contiguous()
     if DTYPES[dtype] in ("<u2", "|u1") and dtype != "uint8":
         values = values.view(torch.uint8 if DTYPES[dtype] == "|u1" else torch.uint16)
     return Entry(Plain(values.numpy()), dtype)
-
-
-def dtype_name(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
 
 
 def tensor_of(entry: Entry) -> Tensor:
