@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -168,6 +169,16 @@ def parts() -> dict[str, nn.Module]:
     }
 
 
+def chain_in_place() -> nn.Module:
+    """One activation behind all norms, which writes into what they make."""
+    activation, widths = nn.ReLU(inplace=True), (3, 6, 8, 6, 4)
+    layers = [
+        [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), activation]
+        for before, after in pairwise(widths)
+    ]
+    return nn.Sequential(*chain.from_iterable(layers), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+
+
 ODD: dict[str, Callable[[], nn.Module]] = {
     "features handed on by an attribute": HandsOn,
     "writing in place": lambda: Net(in_place, **parts()),
@@ -181,6 +192,7 @@ ODD: dict[str, Callable[[], nn.Module]] = {
         gaps, a=nn.Conv2d(3, 64, 3, padding=1), second=EverySecond(), b=nn.Linear(64, 8), out=nn.Linear(8, 2)
     ),
     "dense": Dense,
+    "one activation that writes in place": chain_in_place,
     "residual": lambda: CifarResNet(1),
     "skips": lambda: models.unet(width=4, depth=2),
 }
@@ -207,9 +219,10 @@ def test_the_work_for_all_layers_is_little_more_than_a_forward() -> None:
 
 
 @torch.no_grad()
-def test_memory_is_what_the_rest_needs() -> None:
+@pytest.mark.parametrize("build", [lambda: models.build("vgg16_bn"), chain_in_place])
+def test_memory_is_what_the_rest_needs(build: Callable[[], nn.Module]) -> None:
     """Of a chain, the output of one module at a time."""
-    model = models.build("vgg16_bn").eval()
+    model = build().eval()
     x = torch.randn(1, 3, 32, 32)
     graph = prunus.trace(model, x)
     resumed = Resumed(model, graph, x)

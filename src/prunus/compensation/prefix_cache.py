@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
+import torch
 from torch import Tensor, jit, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
@@ -87,9 +88,8 @@ class Resumed:
         self._keeping = True  # what is made, until the layer that is asked for has run
         calls, returned = _calls(model, batch)
         # what the network returns is looked at by nobody but whoever called it
-        self._users = {
-            name: users | {""} if name in returned else users for name, users in _users(graph).items()
-        }
+        users, self._written = _users(graph)
+        self._users = {name: some | {""} if name in returned else some for name, some in users.items()}
         for name in self._users:
             module = model.get_submodule(name)
             if calls[name] == 1 and not isinstance(module, jit.ScriptModule):
@@ -176,8 +176,11 @@ class Resumed:
 
         def stand_in(*args: Any, **kwargs: Any) -> Any:
             final = self._kept[self._number].get(name)
+            if final is not None and not final.values:
+                # nobody looks at it, but who writes into it needs memory to write to
+                return torch.zeros_like(final.output) if name in self._written else final.output
             if final is not None:
-                return final.output.clone() if final.values else final.output
+                return final.output.clone()
             output = forward(*args, **kwargs)
             if isinstance(output, Tensor) and self._keeping:
                 self._keep(name, output)
@@ -238,37 +241,44 @@ def _calls(model: nn.Module, batch: Inputs) -> tuple[Counter[str], set[str]]:
     return count, {name for name, output in made if any(output() is leaf for leaf in outputs)}
 
 
-def _users(graph: ChannelGraph) -> dict[str, frozenset[str]]:
-    """Modules of which nothing but one tensor is seen outside -> the modules that look at it.
+def _users(graph: ChannelGraph) -> tuple[dict[str, frozenset[str]], set[str]]:
+    """Modules of which nothing but one tensor is seen outside -> the modules that look at it; and those whose
+    tensor is written into by others.
 
-    A module that hands features on by other ways than what it returns, through a hook or an attribute, has
-    more, and cannot be stood in for; nor can one that writes into what it was given.
+    Who only writes into a tensor does not look at it: whoever looks at it afterwards does. A module that
+    hands features on by other ways than what it returns, through a hook or an attribute, has more, and cannot
+    be stood in for; nor can one that writes into what it was given.
     """
     makers: dict[int, str] = {}
     escaped: dict[str, set[int]] = {}
     users: dict[str, set[str]] = {}
     writing: set[str] = set()
+    written: set[str] = set()
     for record in graph.records:
         for around in _around(record.module):
             escaped.setdefault(around, set())
             users.setdefault(around, set())
+        changed = {id(tensor) for tensor in record.outputs} & {id(tensor) for tensor in record.tensors}
         for tensor in record.tensors:
-            for around in _around(makers.get(id(tensor), "")):
-                if not _inside(record.module, around):
-                    escaped[around].add(id(tensor))
+            maker = makers.get(id(tensor), "")
+            outside = [around for around in _around(maker) if not _inside(record.module, around)]
+            for around in outside:
+                escaped[around].add(id(tensor))
+            if id(tensor) in changed:
+                written.update(outside)
+                writing.update(around for around in _around(record.module) if not _inside(maker, around))
+            else:
+                for around in outside:
                     users[around].add(record.module)
-            if any(tensor is made for made in record.outputs):
-                writing.update(
-                    around
-                    for around in _around(record.module)
-                    if not _inside(makers.get(id(tensor), ""), around)
-                )
-        makers.update((id(tensor), record.module) for tensor in record.outputs)
-    return {
+        for tensor in record.outputs:
+            if id(tensor) not in changed:
+                makers[id(tensor)] = record.module
+    found = {
         name: frozenset(users[name])
         for name, tensors in escaped.items()
         if len(tensors) == 1 and name not in writing
     }
+    return found, written
 
 
 def _around(name: str) -> list[str]:
