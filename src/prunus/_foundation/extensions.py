@@ -6,13 +6,13 @@ takes a name which is there already, is told in one warning and otherwise left o
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from typing import Any, Literal
 
+from prunus._foundation.warned import warn
 from prunus.errors import ConfigError
 
 Group = Literal["prunus.scores", "prunus.tasks", "prunus.rules"]
@@ -74,7 +74,7 @@ def offered(group: Group) -> dict[str, Extension]:
         if entry.name in found:
             other = found[entry.name].package
             if other != package:
-                warnings.warn(f"{one} is left out: the package {other} has one of that name.", stacklevel=3)
+                warn(f"{one} is left out: the package {other} has one of that name.")
             continue
         found[entry.name] = one
     return found
@@ -95,7 +95,7 @@ def added(group: Group, taken: Collection[str]) -> dict[str, Extension]:
 @cache
 def _refuse(group: Group, name: str) -> None:
     """Once for each name."""
-    warnings.warn(f"{offered(group)[name]} is left out: prunus has one of that name.", stacklevel=4)
+    warn(f"{offered(group)[name]} is left out: prunus has one of that name.")
 
 
 def forget() -> None:

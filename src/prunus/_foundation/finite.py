@@ -4,16 +4,12 @@ them is none either.
 
 from __future__ import annotations
 
-import inspect
-import os
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-_PACKAGE = str(Path(__file__).parents[1]) + os.sep
+from prunus._foundation.warned import warn
 
 
 def warn_of_nonfinite(tensors: Mapping[str, Tensor], what: str) -> None:
@@ -29,19 +25,10 @@ def warn_of_nonfinite(tensors: Mapping[str, Tensor], what: str) -> None:
         first, total = next(iter(counts)), sum(counts.values())
         values = "1 value" if total == 1 else f"{total:,} values"
         others = f" and {len(counts) - 1} more" if len(counts) > 1 else ""
-        warnings.warn(
+        warn(
             f"{what} holds {values} that are NaN or infinite, in {first}{others}; what is computed with them"
-            " is worthless.",
-            stacklevel=_levels(),
+            " is worthless."
         )
-
-
-def _levels() -> int:
-    """How many calls away the user's own code is."""
-    frame, levels = inspect.currentframe(), 0
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame, levels = frame.f_back, levels + 1
-    return levels
 
 
 def _nonfinite(tensor: Tensor) -> int:

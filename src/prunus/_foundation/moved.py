@@ -6,13 +6,14 @@ This goes with 0.3.0.
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+from prunus._foundation.warned import warn
 
 _MOVED = """
 agreement=_foundation.agreement channels.attributes=surgery.sizes channels.blank=paint.meta_kernels
@@ -93,7 +94,7 @@ class _OldNames(MetaPathFinder, Loader):
         rooms = SHARED_OUT.get(name)
         new = MOVED.get(name, "") if rooms is None else ", ".join(rooms)
         text = f"{name} is {new} since 0.2.0; the old name goes with 0.3.0."
-        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        warn(text, DeprecationWarning)
         if rooms is None:
             sys.modules[name] = import_module(new)  # what the import statement looks up afterwards
         else:

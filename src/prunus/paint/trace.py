@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
 from prunus._foundation.collector import collector_paused
+from prunus._foundation.warned import warn
 from prunus.errors import ArgumentError, PrunusError, TraceError, clause
 from prunus.paint.build import build
 from prunus.paint.canvas import Canvas
@@ -227,7 +227,7 @@ def _warn_of_training(name: str, left: Sequence[str], failure: PrunusError) -> N
         if left
         else "what it does there with pruned channels is not known"
     )
-    warnings.warn(f"{what} in train mode cannot be followed ({clause(failure)}); {then}.", stacklevel=9)
+    warn(f"{what} in train mode cannot be followed ({clause(failure)}); {then}.")
 
 
 def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
@@ -255,8 +255,7 @@ def _refuse_scripted(model: nn.Module) -> None:
     ]
     outer = [name for name in scripted if name.rpartition(".")[0] not in scripted]
     if outer:
-        warnings.warn(
+        warn(
             f"Channels in and around {', '.join(outer)} stay: TorchScript cannot be followed; put the module"
-            " in before it is scripted.",
-            stacklevel=6,
+            " in before it is scripted."
         )

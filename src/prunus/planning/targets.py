@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prunus._foundation.arguments import as_names, door
+from prunus._foundation.warned import warn
 from prunus.errors import PlanError, TargetError
 from prunus.paint.graph import ChannelGraph
 from prunus.planning.counts import Channels, Counted
@@ -158,7 +158,7 @@ def _tell_of_little(graph: ChannelGraph, plan: Plan, rate: float, round_to: int,
     ]
     text = shortfall(graph, plan, rate, " and ".join(limits))
     if text:
-        warnings.warn(text, stacklevel=6)
+        warn(text)
 
 
 def _machine(graph: ChannelGraph, runtime: str | Machine, threads: int) -> Machine:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import Tensor
 
 from prunus._foundation.extensions import Extension, added
+from prunus._foundation.warned import warn
 from prunus.errors import ConfigError, clause
 from prunus.paint.graph import ChannelGraph
 
@@ -38,7 +38,7 @@ def attribute(room: str, taken: Collection[str]) -> Callable[[str], Any]:
         try:
             return one.load()
         except ConfigError as error:
-            warnings.warn(str(error), stacklevel=2)
+            warn(str(error))
             raise AttributeError(f"module {room!r} has no attribute {name!r}: {clause(error)}") from error
 
     return lookup

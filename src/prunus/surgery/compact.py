@@ -4,7 +4,6 @@ gone.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
 from prunus._foundation.collector import collector_paused
+from prunus._foundation.warned import warn
 from prunus.errors import CompactError, PlanError
 from prunus.paint.folding import Fold, folded_shift, folds
 from prunus.paint.graph import ChannelGraph
@@ -98,15 +98,11 @@ def compact(
         found = verification(model, built.plan, built.model, trained=built.trained, quick=True)
         object.__setattr__(built.model, "prunus", replace(origin, verification=found))
     if any(vars(module).get("_compiled_call_impl") is not None for module in model.modules()):
-        warnings.warn(
-            "The model was compiled in place; the compact one is not, so call its compile() too.",
-            stacklevel=3,
-        )
+        warn("The model was compiled in place; the compact one is not, so call its compile() too.")
     if heard := listened(model):
-        warnings.warn(
+        warn(
             f"Hooks on the gradient of {heard[0]}{f' and {len(heard) - 1} more' if heard[1:] else ''} are not"
-            " carried over, as they may know its old shape: register them again on the compact model.",
-            stacklevel=3,
+            " carried over, as they may know its old shape: register them again on the compact model."
         )
     if optimizer is not None:
         transfer(optimizer, model, built.model, built.surgery.slices, built.surgery.rescales)
@@ -151,10 +147,9 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     """The module's own class, else its traced graph, else its own class with fewer channels gone."""
     small, surgery, failure = _eager(model, graph, plan, norms)
     if small is None and graph.training is not None and not _repeats_itself(graph.training):
-        warnings.warn(
+        warn(
             f"The forward of {type(model).__name__} in train mode does not repeat itself, so what it does"
-            " with pruned channels is not known.",
-            stacklevel=4,
+            " with pruned channels is not known."
         )
         graph = replace(graph, training=None)
         small, surgery, failure = _eager(model, graph, plan, norms)
@@ -173,13 +168,10 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
         return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
     small, less, lesser = _eager_with_less(model, graph, plan, norms, failure)
     if traced is not None and usable and less.removed < _ENOUGH * plan.removed:
-        warnings.warn(
-            f"The compact {type(model).__name__} {_tied(traced)}; inputs of other sizes are refused.",
-            stacklevel=4,
-        )
+        warn(f"The compact {type(model).__name__} {_tied(traced)}; inputs of other sizes are refused.")
         return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
     apart = apart or (f"its traced graph {_tied(traced)}" if traced is not None else "")
-    warnings.warn(_said(plan, less, graph, failure, prefer, apart), stacklevel=4)
+    warn(_said(plan, less, graph, failure, prefer, apart))
     return _Built(small, _noted(less, graph, lesser), "eager", lesser)
 
 

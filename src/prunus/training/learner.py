@@ -8,7 +8,6 @@ nobody outside has to know of the smaller one.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from prunus._foundation.warned import warn
 from prunus.errors import CompactError, clause
 from prunus.paint.model_copy import named_tensors
 from prunus.plans.slices import Slices, cut
@@ -156,10 +156,9 @@ class Learner:
             transfer(self._optimizer, self.given, smaller.model, smaller.slices)
         except CompactError as error:
             self._refused = smaller
-            warnings.warn(
+            warn(
                 "The channels that are gone for good are masked, not removed, until the training ends"
-                f" ({clause(error)}).",
-                stacklevel=2,
+                f" ({clause(error)})."
             )
             return False
         self._settle_state()

@@ -4,10 +4,10 @@ call `prunus.paint_rule`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 from prunus._foundation.extensions import Extension, offered, told
+from prunus._foundation.warned import warn
 from prunus.errors import ConfigError
 from prunus.paint.call import Rule
 from prunus.paint.rules import RULES
@@ -28,7 +28,7 @@ def load_rules() -> None:
             if (fault := _fault(one)) or (fault := _taken(before)):
                 RULES.clear()
                 RULES.update(before)
-                warnings.warn(fault if fault.endswith(".") else f"{one} is left out: {fault}.", stacklevel=6)
+                warn(fault if fault.endswith(".") else f"{one} is left out: {fault}.")
 
 
 def _fault(one: Extension) -> str:

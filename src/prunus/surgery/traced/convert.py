@@ -4,7 +4,6 @@ parameters sliced.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from prunus._foundation.warned import warn
 from prunus.errors import TraceError
 from prunus.paint.build import build
 from prunus.paint.folding import Fold, folded_shift, folds
@@ -43,10 +43,9 @@ def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan, norms: str
         return None
     # whatever torch.export's graph holds, the eager way with fewer channels is still open
     except Exception as error:
-        warnings.warn(
+        warn(
             f"the traced graph of {type(model).__name__} cannot be shrunk ({type(error).__name__}); using its"
-            " own forward",
-            stacklevel=5,
+            " own forward"
         )
         return None
 
