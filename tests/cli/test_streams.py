@@ -17,7 +17,7 @@ from prunus.cli import console, streams
 from prunus.cli.failures import one_line
 from prunus.errors import FileFormatError
 
-RUN = [sys.executable, "-c", "import sys; from prunus.cli import main; sys.argv[0] = 'prunus'; main()"]
+RUN = [sys.executable, "-m", "prunus"]
 
 
 @pytest.mark.parametrize(

@@ -210,8 +210,8 @@ def test_two_processes_leave_one_folder(tmp_path: Path) -> None:
     ]
     command = [
         sys.executable,
-        "-c",
-        "from prunus.cli import main; main()",
+        "-m",
+        "prunus",
         "train",
         *SHORT,
         "-o",
