@@ -32,8 +32,9 @@ import torch
 from torch import nn
 
 from benchmarks.environment import RESULTS, save
+from benchmarks.every_method_course import Begun, Course, Way
 from benchmarks.every_method_table import listed, table
-from benchmarks.every_method_ways import CLASSES, WAYS, Begun, Course, Way
+from benchmarks.every_method_ways import CLASSES, WAYS
 from benchmarks.methods_subjects import IMAGENET
 from benchmarks.rows import Row, add, kept, measured_before, record
 from benchmarks.stages import Material

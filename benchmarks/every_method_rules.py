@@ -8,24 +8,22 @@ events are counted on all samples for half of the epochs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.every_method_course import Course
 from prunus import selection
 from prunus.runs.recipe import Recipe, Select
 from prunus.runs.recipe_parts import curriculum
 from prunus.selection.rules import Selection
 from prunus.training.evaluation import mode
 
-if TYPE_CHECKING:
-    from benchmarks.every_method_ways import Course
-
 KEPT = 0.5
 STATIC = ("el2n", "forgetting", "representatives")
-Rule = Callable[["Course", nn.Module], Any]
+Rule = Callable[[Course, nn.Module], Any]
 
 
 def selected(name: Any) -> Rule:

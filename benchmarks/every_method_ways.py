@@ -10,27 +10,26 @@ and where it leaves less, that stands.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 import prunus
+from benchmarks.every_method_course import Begin, Begun, Course, Way
 from benchmarks.every_method_rules import BY_SAMPLES
-from benchmarks.recipe import settings
 from benchmarks.tuned_networks import Lesson, anew, blocks, by_default, cost, dense, pruned
 from prunus import models, scores
 from prunus.methods.adversarial import PAPER, adversarial_pruning
 from prunus.methods.at_initialisation import snip_pruning
 from prunus.methods.autoprune import autoprune
 from prunus.methods.channels_and_layers import channels_and_layers
-from prunus.methods.common import Journal, Outcome
+from prunus.methods.common import Outcome
 from prunus.methods.greedy import greedy_pruning
 from prunus.methods.history import Round, history_pruning
 from prunus.methods.importance import importance_pruning
-from prunus.methods.named import SCORES
+from prunus.methods.named import JUDGED, SCORES
 from prunus.methods.play_and_prune import play_and_prune, relative_norms
 from prunus.methods.selective_decay import selective_decay
 from prunus.methods.shrinking import shrink
@@ -39,93 +38,15 @@ from prunus.methods.soft import soft_pruning
 from prunus.methods.thresholds import threshold_pruning
 from prunus.methods.train_gated import train_gated
 from prunus.paint.graph import ChannelGraph
+from prunus.planning.targets import Scope
 from prunus.runs.recipe import Select
-from prunus.tasks import Task
-from prunus.training import TrainConfig
 
-Kind = Literal["score", "method", "samples", "control"]
 ANY = 99.0  # points: a tolerance that stops no round
 CLASSES = 10
 
 
-@dataclass(frozen=True, eq=False)
-class Course:
-    """What a way has to go on.
-
-    Attributes:
-        lesson: the trained network, the samples, the share of the MACs that is left, and the seed.
-        task: the samples once more, without those that are reported on.
-        network: its name.
-        epochs: in all.
-        lr: peak learning rate of every training.
-        folder: for checkpoints.
-        name: of the files there.
-    """
-
-    lesson: Lesson
-    task: Task
-    network: str
-    epochs: int
-    lr: float
-    folder: Path
-    name: str
-
-    @property
-    def half(self) -> int:
-        """Of the epochs, at least one: for methods that train before they remove."""
-        return max(1, self.epochs // 2)
-
-    def config(self, epochs: int, **changed: Any) -> TrainConfig:
-        """A training of so many epochs."""
-        return settings(epochs, self.lr, self.lesson.seed, **changed)
-
-    def steps(self, epochs: int) -> int:
-        """Of a training."""
-        return epochs * -(-len(self.lesson.about.train) // self.config(1).batch_size)
-
-    @property
-    def journal(self) -> Journal:
-        """A training of a method that was broken off goes on."""
-        return Journal(self.folder / f"{self.name}.begin", resume=True)
-
-
-@dataclass(frozen=True, eq=False)
-class Begun:
-    """What a way makes of the network.
-
-    Attributes:
-        network: as small as is asked for.
-        spent: epochs that went into it; the others are for tuning.
-        alone: share of the MACs that the method left by itself, where it finds its own size.
-    """
-
-    network: nn.Module
-    spent: int = 0
-    alone: float | None = None
-
-
-Begin = Callable[[Course], Begun]
-
-
-@dataclass(frozen=True, eq=False)
-class Way:
-    """One row of the table.
-
-    Attributes:
-        kind: what it is a row of.
-        begin: makes the small network.
-        samples: (course, network) -> what chooses the samples of the tuning; None = all of them.
-        listed: the name under which `prunus methods` shows it; none for variants and controls.
-    """
-
-    kind: Kind
-    begin: Begin
-    samples: Callable[[Course, nn.Module], Any] | None = None
-    listed: str = ""
-
-
-def scored(score: str, compensate: str = "none") -> Begin:
-    """A score alone, the same share of every layer."""
+def scored(score: str, compensate: str = "none", scope: Scope = "uniform") -> Begin:
+    """A score alone, by default the same share of every layer."""
 
     def begun(course: Course) -> Begun:
         lesson = course.lesson
@@ -136,12 +57,25 @@ def scored(score: str, compensate: str = "none") -> Begin:
                 macs=lesson.macs,
                 score=score,
                 compensate=compensate,
-                scope="uniform",
+                scope=scope,
                 seed=lesson.seed,
             ).model
         )
 
     return begun
+
+
+def judged_once(course: Course) -> Begun:
+    """CAR measured once, not again after every removal, which would take some eleven thousand evaluations of
+    a ResNet-20.
+    """
+    lesson = course.lesson
+    graph = prunus.trace(lesson.dense, lesson.about.example)
+    worth = scores.car(graph, course.task.few("train", JUDGED).value, greedy=False)
+    plan = prunus.plan(graph, worth, macs=lesson.macs)
+    small = prunus.compact(lesson.dense, plan)
+    course.task.recalibrate(small)
+    return Begun(small)
 
 
 def plain(begin: Callable[[Lesson], nn.Module]) -> Begin:
@@ -308,16 +242,21 @@ def of_both_kinds(course: Course) -> Begun:
     return in_first_half(course, channels_and_layers, "channels-and-layers", journal=course.journal)
 
 
-def on_average(course: Course) -> Begun:
+def on_average(**how: Any) -> Begin:
     """Gates that decide input by input, for all epochs."""
-    outcome = train_gated(
-        course.lesson.dense,
-        course.task,
-        budget=course.lesson.macs,
-        config=course.config(course.epochs),
-        journal=course.journal,
-    )
-    return Begun(outcome.model, course.epochs, float(outcome.found["expected"]))
+
+    def begun(course: Course) -> Begun:
+        outcome = train_gated(
+            course.lesson.dense,
+            course.task,
+            budget=course.lesson.macs,
+            config=course.config(course.epochs),
+            journal=course.journal,
+            **how,
+        )
+        return Begun(outcome.model, course.epochs, float(outcome.found["expected"]))
+
+    return begun
 
 
 STRENGTHS = {"thresholds": 0.3, "autoprune": 0.3, "adversarial": 0.1, "channels-and-layers": 1.0}
@@ -360,7 +299,10 @@ BASE = "norm-l1"  # what is tuned on chosen samples
 
 WAYS: Mapping[str, Way] = {
     **_controls(),
-    **{name: Way("score", scored(name), listed=name) for name in SCORES},
+    **{name: Way("score", scored(name), listed=name) for name in SCORES if name != "car"},
+    "car, once": Way("score", judged_once, listed="car"),
+    "similarity, merged": Way("score", scored("similarity", "merge")),
+    "similarity, global": Way("score", scored("similarity", scope="global")),
     "thinet, refitted": Way("score", scored("thinet", "refit")),
     "lasso, refitted": Way("score", scored("lasso", "refit")),
     "one-shot": Way("method", plain(by_default), listed="one-shot"),
@@ -379,7 +321,9 @@ WAYS: Mapping[str, Way] = {
     "autoprune": Way("method", gated, listed="autoprune"),
     "play-and-prune": Way("method", played, listed="play-and-prune"),
     "thresholds": Way("method", thresholded, listed="thresholds"),
-    "dynamic": Way("method", on_average, listed="dynamic"),
+    "dynamic": Way("method", on_average(), listed="dynamic"),
+    "dynamic, settled": Way("method", on_average(settle=True)),
+    "dynamic, winners (FBS)": Way("method", on_average(gates="winners")),
     **{
         f"{name} samples": Way("samples", scored(BASE), rule, {"lower-bound": "critical"}.get(name, ""))
         for name, rule in BY_SAMPLES.items()

@@ -14,8 +14,9 @@ import pytest
 import torch
 from benchmarks import every_method, every_method_rules, every_method_ways
 from benchmarks.environment import RESULTS
+from benchmarks.every_method_course import Begun, Course, Way
 from benchmarks.every_method_table import listed, table
-from benchmarks.every_method_ways import WAYS, Begun, Course
+from benchmarks.every_method_ways import WAYS
 from benchmarks.rows import ALL, Row, kept, unrecorded
 from benchmarks.stages import Material
 from benchmarks.tuned_networks import Lesson, cost
@@ -160,19 +161,19 @@ def test_a_broken_row_goes_on_with_the_network_that_was_made(
 ) -> None:
     monkeypatch.setattr("prunus.models.build", lambda name, num_classes: CifarResNet(1, in_channels=1))
     course, options = small.course(tmp_path), argparse.Namespace(choosing=False)
-    way = every_method_ways.Way("method", every_method_ways.slimmed)
+    way = Way("method", every_method_ways.slimmed)
     first = every_method.begun_by(course, way)
 
     def refused(course: Course) -> Begun:
         raise AssertionError("It was made before.")
 
-    again = every_method.begun_by(course, every_method_ways.Way("method", refused))
+    again = every_method.begun_by(course, Way("method", refused))
     made, read = first.network.state_dict(), again.network.state_dict()
     assert made.keys() == read.keys() and again.spent == 1 and not again.network.training
     assert all(
         torch.equal(made[name], read[name]) for name in made
     )  # the file says nothing of memory formats
-    found = every_method.measured(options, course, every_method_ways.Way("method", refused))
+    found = every_method.measured(options, course, Way("method", refused))
     assert found["spent"] == 1 and found["samples_seen"] == 2.0 and found["macs_left"] <= 0.5
     assert set(found["accuracy"]) == {"before tuning", "tuned"}
     assert {path.name for path in every_method.leftovers(course)} >= {"every-a.safetensors", "every-a.json"}
