@@ -60,6 +60,8 @@ def assert_resumed_is_plain(model: nn.Module, batches: list[Any], most_bytes: in
                 resumed.upto(reader.name, number, batch), from_the_beginning(plain, reader.name, batch)
             ):
                 assert torch.equal(seen, wanted), reader.name
+            given, _ = from_the_beginning(plain, reader.name, batch)
+            assert torch.equal(resumed.given(reader.name, number, batch), given), reader.name
         for network in (plain, own):
             network.get_submodule(reader.name).weight.mul_(1.5)
         args, kwargs = as_arguments(batches[-1])
@@ -142,6 +144,28 @@ def tapped(m: nn.Module, x: Tensor) -> Tensor:
     return m.head(torch.cat([taps[1], taps[3]], 1))
 
 
+def flat(m: nn.Module, x: Tensor) -> Tensor:
+    """Activations are code between the layers."""
+    x = F.relu(m.a(x), inplace=True)
+    x = F.relu(m.b(x)) + 1
+    x = torch.cat([x[:, 3:], x[:, :3].clamp_(max=2)], 1)
+    return m.d(F.relu_(m.c(x).neg_()))
+
+
+def of_values(m: nn.Module, x: Tensor) -> Tensor:
+    """Code between the layers that does not run on zeros."""
+    x = m.a(x)
+    flat = x.flatten(2)
+    inverse = torch.linalg.inv(flat @ flat.mT)
+    return m.d(m.c(m.b(x * inverse.abs().mean()).relu()).relu())
+
+
+def seen_on_the_way(m: nn.Module, x: Tensor) -> Any:
+    """What code makes of a layer's output is returned, too."""
+    early = m.a(x).relu()
+    return early, m.d(m.c(m.b(early).relu()).relu())
+
+
 class EverySecond(nn.Module):
     """A view with gaps: a copy without them is summed in another order."""
 
@@ -182,6 +206,9 @@ def chain_in_place() -> nn.Module:
 ODD: dict[str, Callable[[], nn.Module]] = {
     "features handed on by an attribute": HandsOn,
     "writing in place": lambda: Net(in_place, **parts()),
+    "code between layers": lambda: Net(flat, **parts()),
+    "code that does not run on zeros": lambda: Net(of_values, **parts()),
+    "code whose result is returned": lambda: Net(seen_on_the_way, **parts()),
     "a layer called twice": lambda: Net(
         twice, **{name: part for name, part in parts().items() if name in "abc"}
     ),
@@ -205,21 +232,40 @@ def test_on_networks_that_are_hard_to_resume(name: str, most_bytes: int) -> None
 
 
 @torch.no_grad()
-def test_the_work_for_all_layers_is_little_more_than_a_forward() -> None:
-    model = models.resnet20().eval()
-    x = torch.randn(1, 3, 32, 32)
-    graph = prunus.trace(model, x)
+def work_of(model: nn.Module, batches: list[Tensor], most_bytes: int = MOST_BYTES) -> tuple[float, Resumed]:
+    """The work of asking for every layer in turn, in that of one forward of each batch."""
+    graph = prunus.trace(model, batches[0])
     with FlopCounterMode(display=False) as once:
-        model(x)
+        model(torch.cat(batches))
     with FlopCounterMode(display=False) as all_layers:
-        resumed = Resumed(copy.deepcopy(model), graph, x)
+        resumed = Resumed(copy.deepcopy(model), graph, batches[0], most_bytes)
         for reader in readers(graph):
-            resumed.upto(reader.name, 0, x)
-    assert all_layers.get_total_flops() < 4 * once.get_total_flops()
+            for number, batch in enumerate(batches):
+                resumed.given(reader.name, number, batch)
+    return all_layers.get_total_flops() / once.get_total_flops(), resumed
+
+
+def test_the_work_for_all_layers_is_little_more_than_a_forward() -> None:
+    work, _ = work_of(models.resnet20().eval(), [torch.randn(1, 3, 32, 32)])
+    assert 1 < work < 3  # one forward counts the calls
+
+
+@pytest.mark.parametrize("share", [0.8, 0.5])
+def test_with_less_memory_the_work_is_a_few_forwards(share: float) -> None:
+    """What was kept early makes room, and what comes before something that is kept is not run again, even if
+    there was no room for it.
+    """
+    model, batches = models.resnet20().eval(), [torch.randn(1, 3, 32, 32) for _ in range(8)]
+    of_one = 2 * 16 * 32 * 32 * 4  # bytes of what a block of the first stage gets and makes
+    work, resumed = work_of(model, batches, int(share * of_one * len(batches)))
+    assert 1 < work < 8  # asking for each of 20 layers from the beginning: 10
+    assert resumed._bytes == sum(one.bytes() for kept in resumed._kept.values() for one in kept.values())
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("build", [lambda: models.build("vgg16_bn"), chain_in_place])
+@pytest.mark.parametrize(
+    "build", [lambda: models.build("vgg16_bn"), chain_in_place, lambda: Net(flat, **parts()).float()]
+)
 def test_memory_is_what_the_rest_needs(build: Callable[[], nn.Module]) -> None:
     """Of a chain, the output of one module at a time."""
     model = build().eval()

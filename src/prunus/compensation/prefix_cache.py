@@ -7,24 +7,25 @@ work for all layers together grows like the network, not like its square.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
-from weakref import ref
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, jit, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+from torch.utils.hooks import RemovableHandle
 
+from prunus.compensation.users import above, around, users_of
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs, as_arguments, called
 
+_Seen = TypeVar("_Seen")
 _SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
-MOST_BYTES = 2 << 30  # of outputs that are kept; a module whose output does not fit is run again
+MOST_BYTES = 384 << 20  # of outputs that are kept; a module whose output does not fit is run again
 
 
 class _SeenError(BaseException):
@@ -84,16 +85,19 @@ class Resumed:
         self, model: nn.Module, graph: ChannelGraph, batch: Inputs, most_bytes: int = MOST_BYTES
     ) -> None:
         self._model, self._most_bytes, self._bytes, self._number = model, most_bytes, 0, 0
-        self._kept: dict[int, dict[str, _Kept]] = {}
+        self._kept: dict[int, dict[str, _Kept]] = defaultdict(dict)
+        self._ran: dict[int, dict[str, Tensor]] = defaultdict(
+            dict
+        )  # the shapes of what was made, kept or not
         self._keeping = True  # what is made, until the layer that is asked for has run
-        calls, returned = _calls(model, batch)
-        # what the network returns is looked at by nobody but whoever called it
-        users, self._written = _users(graph)
-        self._users = {name: some | {""} if name in returned else some for name, some in users.items()}
+        calls = _calls(model, batch)
+        self._users = users_of(
+            graph,
+            lambda name: calls[name] == 1 and not isinstance(model.get_submodule(name), jit.ScriptModule),
+        )
         for name in self._users:
             module = model.get_submodule(name)
-            if calls[name] == 1 and not isinstance(module, jit.ScriptModule):
-                module.forward = self._standing_in(name, module.forward)
+            module.forward = self._standing_in(name, module.forward)
 
     def upto(self, name: str, number: int, batch: Inputs) -> tuple[Tensor, Tensor]:
         """What a layer gets and makes on a batch, which is known by its number; the rest of the network is
@@ -103,6 +107,21 @@ class Resumed:
         """
         given, made, _ = self._run(name, None, number, batch)
         return given, made
+
+    def given(self, name: str, number: int, batch: Inputs) -> Tensor:
+        """What a layer gets on a batch; it is not run itself.
+
+        Raises PlanError as `upto`.
+        """
+
+        def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            found.append(args[0] if args else kwargs["input"])
+            raise _SeenError
+
+        found: list[Tensor] = []
+        layer = self._model.get_submodule(name)
+        self._forward(layer, [layer.register_forward_pre_hook(look, with_kwargs=True)], number, batch)
+        return self._seen(name, found)
 
     def upto_sum(
         self, name: str, norm: str, number: int, batch: Inputs
@@ -127,18 +146,24 @@ class Resumed:
                 raise _SeenError
             self._keeping = False
 
-        self._number, self._keeping = number, True
-        self._kept.setdefault(number, {})
         layer = self._model.get_submodule(name)
-        # what the layer itself makes is not final: it is about to be refitted
-        own = layer.__dict__.pop("forward", None)
         handles = [layer.register_forward_hook(look, with_kwargs=True)]
         if summand is not None:
             handles.append(self._model.get_submodule(summand).register_forward_hook(meeting.expect))
+        with nullcontext() if summand is None else meeting:
+            self._forward(layer, handles, number, batch)
+        return *self._seen(name, found), meeting.other
+
+    def _forward(
+        self, layer: nn.Module, handles: Sequence[RemovableHandle], number: int, batch: Inputs
+    ) -> None:
+        """Run the network until a hook has seen enough; the hooks are gone afterwards."""
+        self._number, self._keeping = number, True
+        # what the layer itself makes is not final: it is about to be refitted
+        own = layer.__dict__.pop("forward", None)
         args, kwargs = as_arguments(batch)
         try:
-            with nullcontext() if summand is None else meeting:
-                called(self._model, args, kwargs)
+            called(self._model, args, kwargs)
         except _SeenError:
             pass
         finally:
@@ -146,8 +171,11 @@ class Resumed:
                 handle.remove()
             if own is not None:
                 layer.forward = own
+
+    def _seen(self, name: str, found: Sequence[_Seen]) -> _Seen:
+        """The first of what a layer's hook saw."""
         if found:
-            return *found[0], meeting.other
+            return found[0]
         raise PlanError(
             f"{name} did not run on the calibration inputs, but on the example inputs that the model was"
             " traced with."
@@ -158,7 +186,6 @@ class Resumed:
         the layer that was asked for last, or is it; nothing of it is kept.
         """
         self._number, self._keeping = number, False
-        self._kept.setdefault(number, {})
         args, kwargs = as_arguments(batch)
         try:
             return called(self._model, args, kwargs)
@@ -167,7 +194,9 @@ class Resumed:
 
     def forget(self) -> None:
         """Begin anew: every layer may be asked for, and changed."""
-        self._kept, self._bytes = {}, 0
+        self._kept.clear()
+        self._ran.clear()
+        self._bytes = 0
 
     def _standing_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         """A module's forward that is run once per batch; what follows may work in place, so a copy is handed
@@ -177,8 +206,8 @@ class Resumed:
         def stand_in(*args: Any, **kwargs: Any) -> Any:
             final = self._kept[self._number].get(name)
             if final is not None and not final.values:
-                # nobody looks at it, but who writes into it needs memory to write to
-                return torch.zeros_like(final.output) if name in self._written else final.output
+                # code between modules still computes with it, and may write into it
+                return torch.zeros_like(final.output) if self._users[name].between else final.output
             if final is not None:
                 return final.output.clone()
             output = forward(*args, **kwargs)
@@ -189,99 +218,59 @@ class Resumed:
         return stand_in
 
     def _keep(self, name: str, output: Tensor) -> None:
-        """Keep a final output, and forget what only modules look at that are not run any more."""
-        kept, copy = self._kept[self._number], output.clone()
-        if (
-            copy.stride() != output.stride()
-        ):  # a view with gaps: laid out otherwise, sums over it would be rounded otherwise
+        """Keep a final output, and forget what only modules look at that are not run any more. Where it does
+        not fit in place of that, all stays as it is.
+        """
+        kept, ran = self._kept[self._number], self._ran[self._number]
+        ran[name] = output.new_empty(()).expand(output.shape)
+        needless = self._needless({*kept, name}, ran)
+        final = {
+            other: _Kept(ran[other], values=False) if other in needless else kept.get(other) or _Kept(output)
+            for other in {*kept, name} | needless
+        }
+        final = {other: one for other, one in final.items() if not any(up in final for up in above(other))}
+        bytes_after = self._bytes + sum(one.bytes() for one in final.values())
+        bytes_after -= sum(one.bytes() for one in kept.values())
+        if bytes_after > self._most_bytes:
             return
-        for inner in [other for other in kept if _inside(other, name)]:
-            self._bytes -= kept.pop(inner).bytes()
-        if self._bytes + output.numel() * output.element_size() > self._most_bytes:
-            return
-        kept[name] = _Kept(copy)
-        self._bytes += kept[name].bytes()
-        for other, final in kept.items():
+        if name in final and final[name].values:
+            copy = output.clone()
             if (
-                final.values
-                and other != name
-                and all(any(_inside(user, stays) for stays in kept) for user in self._users[other])
-            ):
-                self._bytes -= final.bytes()
-                kept[other] = _Kept(final.output.new_empty(()).expand(final.output.shape), values=False)
+                copy.stride() != output.stride()
+            ):  # a view with gaps: laid out otherwise, sums over it would be rounded otherwise
+                return
+            final[name] = _Kept(copy)
+        self._kept[self._number], self._bytes = final, bytes_after
+
+    def _needless(self, kept: set[str], ran: Iterable[str]) -> set[str]:
+        """Of the modules that ran, those whose outputs only modules look at that are not run any more: which
+        are kept, or needless themselves.
+        """
+        found: set[str] = set()
+        while True:
+            still = kept | found
+            more = {
+                name
+                for name in ran
+                if name not in found
+                and all(any(outer in still for outer in around(user)) for user in self._users[name].modules)
+            }
+            if not more:
+                return found
+            found |= more
 
 
-def _inside(name: str, module: str) -> bool:
-    return name == module or name.startswith(f"{module}.")
-
-
-def _calls(model: nn.Module, batch: Inputs) -> tuple[Counter[str], set[str]]:
-    """How often every module is called in a forward, and those that make what the forward returns."""
+def _calls(model: nn.Module, batch: Inputs) -> Counter[str]:
+    """How often every module is called in a forward."""
     count: Counter[str] = Counter()
-    made: list[tuple[str, ref[Tensor]]] = []  # nobody shall hold all that a forward makes
-
-    def look(name: str, output: Any) -> None:
-        if isinstance(output, Tensor):
-            made.append((name, ref(output)))
-
     handles = [
         module.register_forward_pre_hook(lambda module, args, name=name: count.update([name]))
         for name, module in model.named_modules()
     ]
-    handles += [
-        module.register_forward_hook(lambda module, args, output, name=name: look(name, output))
-        for name, module in model.named_modules()
-    ]
     args, kwargs = as_arguments(batch)
     try:
-        outputs = tree_leaves(called(model, args, kwargs))
+        called(model, args, kwargs)
     finally:
         for handle in handles:
             handle.remove()
-    return count, {name for name, output in made if any(output() is leaf for leaf in outputs)}
-
-
-def _users(graph: ChannelGraph) -> tuple[dict[str, frozenset[str]], set[str]]:
-    """Modules of which nothing but one tensor is seen outside -> the modules that look at it; and those whose
-    tensor is written into by others.
-
-    Who only writes into a tensor does not look at it: whoever looks at it afterwards does. A module that
-    hands features on by other ways than what it returns, through a hook or an attribute, has more, and cannot
-    be stood in for; nor can one that writes into what it was given.
-    """
-    makers: dict[int, str] = {}
-    escaped: dict[str, set[int]] = {}
-    users: dict[str, set[str]] = {}
-    writing: set[str] = set()
-    written: set[str] = set()
-    for record in graph.records:
-        for around in _around(record.module):
-            escaped.setdefault(around, set())
-            users.setdefault(around, set())
-        changed = {id(tensor) for tensor in record.outputs} & {id(tensor) for tensor in record.tensors}
-        for tensor in record.tensors:
-            maker = makers.get(id(tensor), "")
-            outside = [around for around in _around(maker) if not _inside(record.module, around)]
-            for around in outside:
-                escaped[around].add(id(tensor))
-            if id(tensor) in changed:
-                written.update(outside)
-                writing.update(around for around in _around(record.module) if not _inside(maker, around))
-            else:
-                for around in outside:
-                    users[around].add(record.module)
-        for tensor in record.outputs:
-            if id(tensor) not in changed:
-                makers[id(tensor)] = record.module
-    found = {
-        name: frozenset(users[name])
-        for name, tensors in escaped.items()
-        if len(tensors) == 1 and name not in writing
-    }
-    return found, written
-
-
-def _around(name: str) -> list[str]:
-    """A module and those that it lies in, the network itself left out."""
-    parts = name.split(".") if name else []
-    return [".".join(parts[: n + 1]) for n in range(len(parts))]
+    return count

@@ -118,7 +118,7 @@ def _gather(
     parts = reader.parts(removed)
     fits = [fit_for(len(columns) * positions(layer), len(made), ridge) for columns, made in parts]
     for number, batch in enumerate(batches):
-        x, y = masked.upto(reader.name, number, batch)[0], original.upto(reader.name, number, batch)[1]
+        x, y = masked.given(reader.name, number, batch), original.upto(reader.name, number, batch)[1]
         for fit, (columns, made) in zip(fits, parts):
             if len(made):
                 inputs, outputs = (

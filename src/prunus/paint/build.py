@@ -51,6 +51,7 @@ def build(
         inputs=inputs,
         sources=sources,
         records=tuple(canvas.records),
+        returned=canvas.outputs,
         contractions=tuple(canvas.contractions),
         leaks=tuple(leaks),
         component_of_colour=parent,

@@ -72,6 +72,7 @@ class Canvas:
     read_elsewhere: set[int] = field(default_factory=set)
     contractions: list[Contraction] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    outputs: tuple[Tensor, ...] = ()  # what the model returned
     # modules that run, outermost first, each with a number for this run
     running: list[tuple[str, int]] = field(default_factory=list)
     dead_cache: dict[Any, float] = field(default_factory=dict)
@@ -167,7 +168,8 @@ class Canvas:
 
     def returned(self, outputs: Iterable[Tensor]) -> None:
         """Declare what the model returns."""
-        for tensor in outputs:
+        self.outputs = tuple(outputs)
+        for tensor in self.outputs:
             self.read(tensor)
             for stripe in self.paint_of(tensor):
                 self.pin(stripe.labels, "model output", "")

@@ -104,6 +104,7 @@ class ChannelGraph:
     inputs: tuple[tuple[Any, ...], dict[str, Any]]
     sources: tuple[Source, ...]
     records: tuple[Record, ...]
+    returned: tuple[Tensor, ...]
     contractions: tuple[Contraction, ...]
     leaks: tuple[Leak, ...]
     component_of_colour: Labels
