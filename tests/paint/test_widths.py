@@ -5,6 +5,7 @@ is written.
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -237,3 +238,17 @@ def test_norms_keep_their_width_where_torch_computes_a_layer_in_one_piece() -> N
         assert torch.allclose(
             prunus.mask(model, small.prunus.plan).eval()(x), small.eval()(x), rtol=1e-10, atol=1e-10
         )
+
+
+def test_the_arguments_of_a_forward_keep_their_names() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+
+        def forward(self, pixels: Tensor, *, scale: float = 1.0) -> Tensor:
+            return self.last(centred(self.first(pixels)) * scale)
+
+    small = pruned(Named().double().eval(), IMAGE)[1]
+    assert inspect.signature(small.forward) == inspect.signature(Named().forward)
+    assert type(small) is not Named and isinstance(small, Named)

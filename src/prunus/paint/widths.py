@@ -11,7 +11,7 @@ and methods.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, wraps
 from typing import Any, NamedTuple
 
 import torch
@@ -97,11 +97,12 @@ def wide_class(base: type[nn.Module]) -> Any:
 
 @cache
 def _made_class(base: Any) -> Any:
-    return type(
-        base.__name__,
-        (KeepsWidth, base),
-        {"__module__": base.__module__, "__doc__": base.__doc__, "__qualname__": base.__qualname__},
-    )
+    @wraps(base.forward)  # whoever asks for its arguments by name finds the user's
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return KeepsWidth.forward(self, *args, **kwargs)
+
+    own = {name: getattr(base, name) for name in ("__module__", "__doc__", "__qualname__")}
+    return type(base.__name__, (KeepsWidth, base), own | {"forward": forward})
 
 
 def plain_class(kind: type) -> type[nn.Module]:
