@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.optim.swa_utils import AveragedModel
 
 from prunus.errors import TraceError, clause
 from prunus.paint.caches import Remembering
@@ -25,6 +26,7 @@ from prunus.paint.meta_kernels import like
 from prunus.paint.widths import KeepsWidth, without_widths
 
 Modules = dict[str, nn.Module]
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 # elements; buffers of real numbers up to this size keep their values, because a forward may read them:
 # scales, anchors, means
 _LARGEST_LIST = 16
@@ -46,11 +48,11 @@ class Twin:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside torch.compile's or data parallelism's wrapper."""
+    """The model inside the wrapper of torch.compile, data parallelism or averaged weights."""
     while True:
         if hasattr(model, "_orig_mod") and isinstance(model._orig_mod, nn.Module):
             model = model._orig_mod
-        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        elif isinstance(model, _WRAPPERS):
             model = model.module
         else:
             return model

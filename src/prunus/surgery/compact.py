@@ -30,7 +30,7 @@ from prunus.plans.train_check import TrainDifference
 from prunus.plans.verify import compare_training, random_inputs, verification
 from prunus.surgery.compose import joined
 from prunus.surgery.indices import remaps_of
-from prunus.surgery.optimizer import transfer
+from prunus.surgery.optimizer import Optimizers, transfer
 from prunus.surgery.origin import Origin
 from prunus.surgery.rehearsal import MismatchError, rehearse
 from prunus.surgery.sizes import fit_attributes
@@ -52,7 +52,7 @@ def compact(
     model: nn.Module,
     plan: Plan,
     *,
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: Optimizers | None = None,
     prefer: Prefer = "auto",
     norms: Norms = "original",
     check: bool = True,
@@ -69,10 +69,11 @@ def compact(
     Args:
         model: the model that the plan was made for.
         plan: what to remove.
-        optimizer: an optimiser over the model's parameters; it is moved to the compact model, momentum and
-            other per-slot state sliced along. Where attention divides by the root of a width that has become
-            another, weights of its queries or keys are multiplied in its place: outputs are the same, and
-            what these weights learn in a step is another multiple.
+        optimizer: an optimiser over the model's parameters, or several; they are moved to the compact model,
+            momentum, other per-slot state and gradients that wait for a step sliced along. Where attention
+            divides by the root of a width that has become another, weights of its queries or keys are
+            multiplied in its place: outputs are the same, and what these weights learn in a step is another
+            multiple.
         prefer: "auto" or "eager".
         norms: "original": norms across channels that go keep their width, which is exact; "plain": they are
             those of the channels that are left, as torch computes them, which is quicker and not exact.
