@@ -36,7 +36,7 @@ from prunus.surgery.rehearsal import MismatchError, rehearse
 from prunus.surgery.sizes import fit_attributes
 from prunus.surgery.slicing import Surgery, operate, standard_rebinds
 from prunus.surgery.traced.convert import compact_traced
-from prunus.surgery.traced.module import TracedModule
+from prunus.surgery.traced.module import TracedModule, set_modes
 
 Prefer = Literal["auto", "eager"]
 Norms = Literal["original", "plain"]
@@ -171,14 +171,16 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     apart = _apart(graph, trained) if traced is not None else ""
     usable = traced is not None and not apart
     if traced is not None and usable and not traced.lengths:
-        return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
+        set_modes(traced, model)
+        return _Built(traced, noted, "traced", Surgery(surgery.slices), trained)
     small, less, lesser = _eager_with_less(model, graph, plan, norms, failure)
     if traced is not None and usable and less.removed < _ENOUGH * plan.removed:
         warnings.warn(
             f"The compact {type(model).__name__} {_tied(traced)}; inputs of other sizes are refused.",
             stacklevel=4,
         )
-        return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
+        set_modes(traced, model)
+        return _Built(traced, noted, "traced", Surgery(surgery.slices), trained)
     apart = apart or (f"its traced graph {_tied(traced)}" if traced is not None else "")
     warnings.warn(_said(plan, less, graph, failure, prefer, apart), stacklevel=4)
     return _Built(small, _noted(less, graph, lesser), "eager", lesser)
