@@ -7,11 +7,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -248,3 +251,15 @@ def test_what_lies_around_a_scripted_child_is_pruned_and_all_of_it_trains(
     weight, kept, before = (one.state_dict()["3.0.weight"] for one in (small, masked, model))
     torch.testing.assert_close(weight, kept, rtol=1e-12, atol=1e-14)
     assert not torch.equal(weight, before)
+
+
+def test_a_sharded_model_is_refused_before_it_is_copied(tmp_path: Path) -> None:
+    model, sharded = network(), network()
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        fully_shard(sharded[3], mesh=init_device_mesh("cpu", (1,)))
+        with pytest.raises(TraceError, match="3 is sharded over several processes; prune the model before"):
+            prunus.trace(sharded, IMAGES)
+        assert prunus.trace(model, IMAGES).num_channels == 20
+    finally:
+        distributed.destroy_process_group()
