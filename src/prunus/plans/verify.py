@@ -91,10 +91,14 @@ def verification(
         )
     args, kwargs = as_arguments(inputs) if inputs is not None else random_inputs(model, plan)
     masked = mask(model, plan)
-    lighter = _lighter(masked, (args, kwargs)) if quick else None
-    (args, kwargs), expected = lighter or ((args, kwargs), _outputs(masked, args, kwargs))
-    own = copy_model(compact_model, {id(parameter): parameter for parameter in compact_model.parameters()})
-    found = _outputs(own, args, kwargs, VerifyError)  # a forward may count, or keep what it saw
+    own, before = _beside(masked), _marks(masked)
+    lighter = _lighter(own, (args, kwargs)) if quick else None
+    (args, kwargs), expected = lighter or ((args, kwargs), _outputs(own, args, kwargs))
+    writes = _marks(masked) != before
+    if writes:
+        masked = mask(model, plan)
+    own = copy_model(compact_model, {}) if writes else _beside(compact_model)
+    found = _outputs(own, args, kwargs, VerifyError)
     apart = difference(expected, found)
     if apart.unlike:
         raise VerifyError(f"The compact model returns {apart.unlike}, which the masked one does.")
@@ -121,6 +125,16 @@ def verification(
         model, plan, masked, compact_model, (args, kwargs), gradients
     )
     return Verification(apart.max_abs, apart.relative, True, mode, _settled_training(found_in_training))
+
+
+def _beside(model: nn.Module) -> nn.Module:
+    """A copy with the same parameters, and all else its own: a forward may count, or keep what it saw."""
+    return copy_model(model, {id(parameter): parameter for parameter in model.parameters()})
+
+
+def _marks(model: nn.Module) -> list[tuple[int, int]]:
+    """What is another once somebody has written into a parameter."""
+    return [(parameter._version, parameter.data_ptr()) for parameter in model.parameters()]
 
 
 def _lighter(masked: nn.Module, inputs: Arguments) -> tuple[Arguments, list[Tensor]] | None:
@@ -312,6 +326,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+@contextmanager
+def evaluated_copy(model: nn.Module) -> Iterator[nn.Module]:
+    """A copy in eval mode without gradients, of a model that may count its forwards or keep what they saw."""
+    own = copy_model(model, {})
+    with evaluating(own):
+        yield own
 
 
 def _dtype(model: nn.Module) -> torch.dtype:
