@@ -145,6 +145,12 @@ def _origin(model: nn.Module, graph: ChannelGraph, built: _Built) -> Origin:
     both = joined(before, graph, built.plan, built.surgery) if isinstance(before, Origin) else None
     if both is not None:
         return Origin(both[0], mode, both[1], None, built.plan, before.dense)  # type: ignore[union-attr]
+    if isinstance(before, Origin) and mode == "eager" and before.dense is not None:
+        warnings.warn(
+            f"This step cannot be said of the {type(model).__name__} that was pruned first, so save what it"
+            " began with, too: `build_model` of `prunus.load` must make that one.",
+            stacklevel=5,
+        )
     return Origin(built.plan, mode, built.surgery, None, built.plan, graph.twin.model)
 
 
