@@ -246,3 +246,28 @@ def test_checking_a_compact_model_leaves_it_as_it_is(gradients: bool) -> None:
     for name, tensor in unseen.state_dict().items():
         assert torch.equal(tensor, small.state_dict()[name]), name
     assert small.seen == [] and int(small.runs) == int(model.runs)
+
+
+class SingleInside(nn.Module):
+    """Normalises in single precision, as language models do, whatever its own type is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x).float()
+        y = y * torch.rsqrt(y.pow(2).mean(1, keepdim=True) + 1e-6)
+        return self.last(y.to(x.dtype))
+
+
+def test_single_precision_inside_a_double_network_is_no_difference() -> None:
+    model, x = randomised(SingleInside()), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    plan = random_plan(prunus.trace(model, x), 0.7)
+    small = prunus.compact(model, plan)
+    found = prunus.verify(model, plan, small, x)
+    assert 1e-9 < found.relative < 1e-6
+    with torch.no_grad():
+        small.last.weight[0, 0] += 1e-3
+    with pytest.raises(VerifyError, match="differs from the masked one"):
+        prunus.verify(model, plan, small, x)

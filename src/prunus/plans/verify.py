@@ -109,7 +109,7 @@ def verification(
         return Verification(apart.max_abs, apart.relative, False, mode)
     settled = _settled(
         apart.relative,
-        _dtype(model),
+        _coarsest(model, plan),
         lambda: _difference_in_double(masked, compact_model, (args, kwargs)),
         lambda: _rounded_away(model, plan, masked, compact_model, (args, kwargs)),
     )
@@ -180,11 +180,13 @@ def _rounded_away(
     model: nn.Module, plan: Plan, masked: nn.Module, small: nn.Module, inputs: Arguments
 ) -> float:
     """How far the outputs of double-precision copies may be apart because surgery made biases of what removed
-    channels give, or multiplied rows, and rounded them to the model's own type; 0 where it did not.
+    channels give, or multiplied rows, and rounded them to the model's own type, or because the forward
+    computes in a coarser one; 0 where nothing of this is so.
     """
     slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
     before = named_tensors(masked)
-    made = bool(_rescaled(small)) or any(
+    made = _coarsest(model, plan) != _dtype(model) or bool(_rescaled(small))
+    made = made or any(
         name not in before or not torch.equal(cut(before[name], slices.get(name, {})), parameter)
         for name, parameter in small.named_parameters()
         if name.rpartition(".")[2] == "bias"
@@ -238,7 +240,7 @@ def compare_training(
     """
     slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
     rescaled = _made_anew(masked, small, slices)
-    dtype = _dtype(model)
+    dtype = _coarsest(model, plan)
     own = train_difference(masked, small, slices, inputs, rescaled, gradients=gradients)
     if own is None or own.fails or own.relative <= _TRAINING.get(dtype, 0.0):
         return own and replace(own, same=not own.fails)
@@ -338,6 +340,19 @@ def evaluated_copy(model: nn.Module) -> Iterator[nn.Module]:
 
 def _dtype(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), torch.float32)
+
+
+def _coarsest(model: nn.Module, plan: Plan) -> torch.dtype:
+    """The type of the coarsest numbers that the forward computes with: it may cast, as to normalise."""
+    graph = graph_for(model, plan)
+    traced = _dtype(graph.twin.model)
+    cast = {
+        tensor.dtype
+        for record in graph.records
+        for tensor in (record.outputs if record.tensors else ())
+        if tensor.dim() and tensor.is_floating_point() and tensor.dtype != traced
+    }
+    return max({_dtype(model), *cast}, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def _has_broken_values(model: nn.Module) -> bool:
