@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+import prunus
 from prunus.errors import CompactError
 from prunus.plans.slices import Slices
 from prunus.surgery.optimizer import transfer
@@ -171,3 +174,40 @@ def test_gradients_that_wait_for_a_step_are_cut_too() -> None:
     assert torch.equal(small[0].weight.grad, model[0].weight.grad[[0, 2]] * torch.tensor([[1.0], [2.0]]))
     assert torch.equal(small[1].bias.grad, model[1].bias.grad)
     assert small[0].bias.grad is None and small[1].weight.grad is None
+
+
+class Agent(nn.Module):
+    """A module that trains itself."""
+
+    def __init__(self, kind: Callable[..., torch.optim.Optimizer]) -> None:
+        super().__init__()
+        self.net = network(4)
+        self.optimizer = kind(self.parameters(), lr=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.net(x)
+        return result
+
+    def learn(self) -> None:
+        self.optimizer.zero_grad()
+        self(torch.ones(1, 3)).square().sum().backward()
+        self.optimizer.step()
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.Adafactor])
+def test_an_optimiser_that_the_module_holds_goes_along(kind: Callable[..., torch.optim.Optimizer]) -> None:
+    agent = Agent(kind)
+    agent.learn()
+    graph = prunus.trace(agent, torch.ones(1, 3))
+    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
+    said = pytest.warns(UserWarning, match="optimizer of the compact model begins anew: Adafactor keeps")
+    with said if kind is torch.optim.Adafactor else nullcontext():
+        small = prunus.compact(agent, plan)
+    assert isinstance(small, Agent)
+    before = small.net[0].weight.detach().clone()
+    if kind is torch.optim.Adam:
+        kept = small.prunus.surgery.slices["net.0.weight"][0]
+        held = agent.optimizer.state[agent.net[0].weight]["exp_avg"][torch.from_numpy(kept)]
+        assert torch.equal(small.optimizer.state[small.net[0].weight]["exp_avg"], held)
+    small.learn()
+    assert small.net[0].weight.shape == (2, 3) and not torch.equal(small.net[0].weight, before)

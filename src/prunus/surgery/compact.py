@@ -30,7 +30,7 @@ from prunus.plans.train_check import TrainDifference
 from prunus.plans.verify import compare_training, random_inputs, verification
 from prunus.surgery.compose import joined
 from prunus.surgery.indices import remaps_of
-from prunus.surgery.optimizer import Optimizers, transfer
+from prunus.surgery.optimizer import Optimizers, transfer, transfer_inside
 from prunus.surgery.origin import Origin
 from prunus.surgery.rehearsal import MismatchError, rehearse
 from prunus.surgery.sizes import fit_attributes
@@ -109,6 +109,7 @@ def compact(
             " carried over, as they may know its old shape: register them again on the compact model.",
             stacklevel=3,
         )
+    transfer_inside(model, built.model, built.surgery.slices, built.surgery.rescales)
     if optimizer is not None:
         transfer(optimizer, model, built.model, built.surgery.slices, built.surgery.rescales)
     return built.model

@@ -4,8 +4,9 @@ waiting gradients sliced.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus.errors import CompactError
+from prunus.paint.model_copy import walk
 from prunus.plans.slices import Slices, cut
 from prunus.surgery.rescaling import Rescale
 
@@ -57,16 +59,40 @@ def transfer(
     moves = [_moved(one, model, small, slices, rescales) for one in every]
     gradients = {p for move in moves for group in move.groups for p in group["params"]}
     for move in moves:
-        for group, changed in zip(move.optimizer.param_groups, move.groups):
-            group.update(changed)
-        move.optimizer.state.clear()
-        move.optimizer.state.update(move.state)
+        _put(move)
     new = dict(small.named_parameters())
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and name in new and new[name] in gradients:
             waiting = {"grad": _sliced(parameter.grad, parameter, name, slices)}
             _rescale(waiting, parameter, name, slices, rescales)
             new[name].grad = waiting["grad"]
+
+
+def transfer_inside(
+    model: nn.Module, small: nn.Module, slices: Slices, rescales: Sequence[Rescale] = ()
+) -> None:
+    """Slice the state of optimisers that hang on modules, as agents have theirs; one that cannot follow
+    begins anew, and a warning says so.
+    """
+    after = walk(small)
+    for path, module in walk(model).items():
+        for attribute, held in vars(module).items():
+            own = vars(after[path]).get(attribute) if path in after else None
+            if not isinstance(held, torch.optim.Optimizer) or not isinstance(own, torch.optim.Optimizer):
+                continue
+            try:
+                _refuse_own_lists(held, {id(p) for p in _held(held)}, model, slices)
+                _put(replace(_moved(held, model, small, slices, rescales), optimizer=own))
+            except CompactError as error:
+                own.state.clear()
+                warnings.warn(f"{attribute} of the compact model begins anew: {error}", stacklevel=4)
+
+
+def _put(move: _Move) -> None:
+    for group, changed in zip(move.optimizer.param_groups, move.groups):
+        group.update(changed)
+    move.optimizer.state.clear()
+    move.optimizer.state.update(move.state)
 
 
 def _with_inner(given: Sequence[torch.optim.Optimizer]) -> list[torch.optim.Optimizer]:
