@@ -7,11 +7,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -207,3 +210,56 @@ def test_a_scripted_model_is_refused_and_a_scripted_child_is_named(
     assert prunus.trace(model, IMAGES).num_channels == 20, (
         "a scripted child without parameters takes nothing away"
     )
+
+
+def half_of(x: Tensor) -> Tensor:
+    return x / 2
+
+
+class Halved(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.halve = torch.jit.script(half_of)
+
+    def forward(self, x: Tensor) -> Tensor:
+        halved: Tensor = self.halve(x)
+        return halved
+
+
+def recorded(child: nn.Module) -> nn.Module:
+    """A child that `torch.jit.trace` made."""
+    made: nn.Module = torch.jit.trace(child, torch.ones(2, 8, 6, 6, dtype=torch.float64))
+    return made
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Channels in and around 3 stay")
+@pytest.mark.parametrize("script", [torch.jit.script, recorded])
+def test_what_lies_around_a_scripted_child_is_pruned_and_all_of_it_trains(
+    script: Callable[[nn.Module], nn.Module],
+) -> None:
+    model = nn.Sequential(*network(), nn.Linear(4, 8), Halved(), nn.Linear(8, 2)).double()
+    model[3] = script(model[3])
+    graph = prunus.trace(model, IMAGES.double())
+    assert not any((axis.channels >= 0).any() for axis in graph.axes if axis.name.startswith("3."))
+    small = prunus.compact(model, prunus.plan(graph, scores.norm(graph), rate=0.5))
+    masked = prunus.mask(model, small.prunus.plan)
+    assert small.get_submodule("7").out_features == 4
+    for one in (small, masked):
+        optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
+        one(IMAGES.double()).square().sum().backward()
+        optimizer.step()
+    weight, kept, before = (one.state_dict()["3.0.weight"] for one in (small, masked, model))
+    torch.testing.assert_close(weight, kept, rtol=1e-12, atol=1e-14)
+    assert not torch.equal(weight, before)
+
+
+def test_a_sharded_model_is_refused_before_it_is_copied(tmp_path: Path) -> None:
+    model, sharded = network(), network()
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        fully_shard(sharded[3], mesh=init_device_mesh("cpu", (1,)))
+        with pytest.raises(TraceError, match="3 is sharded over several processes; prune the model before"):
+            prunus.trace(sharded, IMAGES)
+        assert prunus.trace(model, IMAGES).num_channels == 20
+    finally:
+        distributed.destroy_process_group()

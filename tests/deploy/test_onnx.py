@@ -10,10 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import prunus
 from prunus._foundation.agreement import Difference
 from prunus.deploy import onnx
+from prunus.deploy.inputs import split
 from prunus.errors import MissingExtraError, PrunusError, VerifyError
 from prunus.measure.timing import measure_onnx
+from prunus.surgery.traced.module import TracedModule
 
 runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -51,6 +54,41 @@ def test_the_file_computes_what_the_model_computes(tmp_path: Path, capfd: pytest
 def test_dynamic_batch(tmp_path: Path) -> None:
     path = onnx.export(network(), INPUTS, tmp_path / "model.onnx", dynamic_batch=True).path
     assert measure_onnx({"a": path}, torch.zeros(5, 1, 8, 8), repeats=1)["a"].repeats == 1
+
+
+class Written(nn.Module):
+    """A norm across channels that is written out, and a size that is: `traced` needs the graph."""
+
+    def __init__(self, traced: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.traced = nn.Conv2d(1, 6, 3), nn.Linear(6 * 36, 10), traced
+
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        y = torch.relu(self.first(x if shift is None else x + shift))
+        y = y / (y.pow(2).mean(1, keepdim=True) + 1).sqrt()
+        return self.last(y.view(-1, 6 * 36) if self.traced else y.flatten(1))
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("inputs", ["x", "both", "names"])
+def test_a_compact_model_takes_batches_of_any_size(traced: bool, inputs: str, tmp_path: Path) -> None:
+    def given(batch: Tensor) -> Any:
+        both = {"x": batch, "shift": batch[:, :, :1]}
+        return {"x": batch, "both": tuple(both.values()), "names": both}[inputs]
+
+    model = Written(traced).eval()
+    graph = prunus.trace(model, given(INPUTS))
+    small = prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph), rate=0.5))
+    assert isinstance(small, TracedModule) == traced
+    path = onnx.export(small, given(INPUTS), tmp_path / "model.onnx", dynamic_batch=True).path
+    names = [entry.name for entry in onnx.session(path, threads=1).get_inputs()]
+    assert names == (["x", "shift"] if inputs == "names" else names)
+    more = torch.cat([INPUTS, 1 - INPUTS, INPUTS / 2])
+    args, kwargs = split(given(more))
+    found = torch.from_numpy(onnx.runner(path)(given(more))[0])
+    torch.testing.assert_close(found, small(*args, **kwargs).detach(), rtol=1e-5, atol=1e-6)
+    assert "forward" not in vars(small)
 
 
 def test_a_wrong_file_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

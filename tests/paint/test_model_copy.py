@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 import prunus
 from prunus.paint.model_copy import copy_model, meta_twin, named_tensors
@@ -128,3 +129,15 @@ def test_a_buffer_that_the_forward_makes_later_does_not_make_it_another_model() 
     model.extra = nn.Parameter(torch.ones(1))
     with pytest.raises(prunus.errors.PlanError):
         prunus.compact(model, plan)
+
+
+def test_averaged_weights_are_pruned_as_the_model_is() -> None:
+    model = Laden().double().eval()
+    averaged = AveragedModel(model)
+    averaged.update_parameters(model)
+    graph = prunus.trace(averaged, IMAGE)
+    plan = prunus.plan(prunus.trace(model, IMAGE), prunus.scores.norm(graph), rate=0.5)
+    small = prunus.compact(model, plan)
+    averaged.module = prunus.compact(averaged, plan)
+    averaged.update_parameters(small)
+    torch.testing.assert_close(averaged(IMAGE), small(IMAGE), rtol=1e-12, atol=1e-14)

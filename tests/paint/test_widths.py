@@ -5,6 +5,7 @@ is written.
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from tests.paint.nets import Net, difference, pruned, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
+from prunus.errors import ArgumentError
 from prunus.plans.plan import make_plan
 
 IMAGE = torch.randn(2, 3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -237,3 +239,78 @@ def test_norms_keep_their_width_where_torch_computes_a_layer_in_one_piece() -> N
         assert torch.allclose(
             prunus.mask(model, small.prunus.plan).eval()(x), small.eval()(x), rtol=1e-10, atol=1e-10
         )
+
+
+def test_the_arguments_of_a_forward_keep_their_names() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+
+        def forward(self, pixels: Tensor, *, scale: float = 1.0) -> Tensor:
+            return self.last(centred(self.first(pixels)) * scale)
+
+    small = pruned(Named().double().eval(), IMAGE)[1]
+    assert inspect.signature(small.forward) == inspect.signature(Named().forward)
+    assert type(small) is not Named and isinstance(small, Named)
+
+
+def scaled_down(x: Tensor) -> Tensor:
+    return x / (x.pow(2).mean(1, keepdim=True) + 0.1).sqrt()
+
+
+class Pyramid(nn.Module):
+    """As many norms as it has levels; `apart`: in a module of their own."""
+
+    def __init__(self, apart: bool) -> None:
+        super().__init__()
+        self.first, self.again, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Linear(8, 2)
+        self.norm = Net(lambda m, x: scaled_down(x)) if apart else scaled_down
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        while y.shape[-1] > 2:
+            y = F.avg_pool2d(self.again(self.norm(y)).relu(), 2)
+        return self.last(y.mean((2, 3)))
+
+
+@pytest.mark.parametrize("side", [4, 16, 17])
+def test_another_number_of_norms_than_when_it_was_traced_is_refused(side: int) -> None:
+    inputs = torch.randn(3, 3, side, side, dtype=torch.float64)
+    for apart in (True, False):
+        model = randomised(Pyramid(apart))
+        plan, small = pruned(model, torch.randn(2, 3, 8, 8, dtype=torch.float64))
+        assert plan.exact and isinstance(small, Pyramid)
+        if apart:
+            assert difference(prunus.mask(model, plan), small, inputs) < 1e-12
+        else:
+            with pytest.raises(ArgumentError, match="Pyramid averages, normalises and the like"):
+                small(inputs)
+
+
+class Gated(nn.Module):
+    """A norm between statistics that stay as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = scaled_down(x * torch.sigmoid(x.mean((2, 3), keepdim=True)))
+        return self.last(y - y.mean((2, 3), keepdim=True))
+
+
+def test_norms_inside_and_around_modules_that_keep_theirs() -> None:
+    """What the inner module only passes on, the outer one sees too."""
+
+    def run(m: nn.Module, x: Tensor) -> Tensor:
+        y = m.two(scaled_down(m.one(m.first(x)).relu()))
+        return m.last(centred(y).abs().mean((2, 3)))
+
+    model = randomised(Net(run, first=nn.Conv2d(3, 8, 1), one=Gated(), two=Gated(), last=nn.Linear(8, 2)))
+    plan, small = pruned(model, IMAGE)
+    assert plan.exact and plan.removed == 12
+    prunus.verify(model, plan, small)
+    assert difference(prunus.mask(model, plan), copy.deepcopy(small), IMAGE) < 1e-12
+    second = random_plan(prunus.trace(small, IMAGE), 0.3)
+    assert difference(prunus.mask(small, second), prunus.compact(small, second), IMAGE) < 1e-12

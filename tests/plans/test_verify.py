@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from tests.network_modes import ScaledAttention
+from tests.paint.nets import random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
@@ -211,3 +212,62 @@ def test_multiplied_rows_are_seen_without_being_told_of(tmp_path: Path) -> None:
     again = dict(operate(build(), surgery).named_parameters())
     for name, parameter in twice.named_parameters():
         torch.testing.assert_close(again[name], parameter)
+
+
+class Momentum(nn.Module):
+    """An encoder whose slow copy follows it in training; it counts its forwards, and keeps what they saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fast = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 4, 1))
+        self.slow = copy.deepcopy(self.fast).requires_grad_(False)
+        self.register_buffer("runs", torch.tensor(0))
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.runs += 1
+        self.seen.append(x)
+        if not self.training:
+            return self.fast(x)
+        with torch.no_grad():
+            for slow, fast in zip(self.slow.parameters(), self.fast.parameters(), strict=True):
+                slow.lerp_(fast, 0.5)
+            wanted = self.slow(x)
+        return (self.fast(x) - wanted).square()
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_checking_a_compact_model_leaves_it_as_it_is(gradients: bool) -> None:
+    model, x = randomised(Momentum()), torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    plan = random_plan(prunus.trace(model, x))
+    small, unseen = (prunus.compact(model, plan, check=check) for check in (True, False))
+    if gradients:
+        prunus.verify(model, plan, small)
+    for name, tensor in unseen.state_dict().items():
+        assert torch.equal(tensor, small.state_dict()[name]), name
+    assert small.seen == [] and int(small.runs) == int(model.runs)
+
+
+class SingleInside(nn.Module):
+    """Normalises in single precision, as language models do, whatever its own type is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x).float()
+        y = y * torch.rsqrt(y.pow(2).mean(1, keepdim=True) + 1e-6)
+        return self.last(y.to(x.dtype))
+
+
+def test_single_precision_inside_a_double_network_is_no_difference() -> None:
+    model, x = randomised(SingleInside()), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    plan = random_plan(prunus.trace(model, x), 0.7)
+    small = prunus.compact(model, plan)
+    found = prunus.verify(model, plan, small, x)
+    assert 1e-9 < found.relative < 1e-6
+    with torch.no_grad():
+        small.last.weight[0, 0] += 1e-3
+    with pytest.raises(VerifyError, match="differs from the masked one"):
+        prunus.verify(model, plan, small, x)

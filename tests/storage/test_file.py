@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from tests.paint.nets import Halves, difference, random_plan
 from tests.storage.nets import BUILDS, IMAGE, Rich, compacted
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 import prunus
 from prunus.errors import FileFormatError, PrunusError
@@ -81,6 +83,31 @@ def test_a_dense_model_and_its_mode(tmp_path: Path) -> None:
     assert_equal(model, again)
     assert again.training
     assert not hasattr(again, "prunus")
+
+
+@pytest.mark.parametrize("name", ["resnet", "traced"])
+def test_modules_keep_a_mode_of_their_own(name: str, tmp_path: Path) -> None:
+    small = compacted(BUILDS[name]).train()
+    small.get_submodule("bn" if name == "traced" else "layer1").eval()
+    prunus.save(small, tmp_path / "m")
+    again = prunus.load(tmp_path / "m", BUILDS[name])
+    assert [(n, m.training) for n, m in again.named_modules()] == [
+        (n, m.training) for n, m in small.named_modules()
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [lambda m: torch.compile(m, backend="eager"), nn.DataParallel, AveragedModel],
+    ids=["compiled", "parallel", "averaged"],
+)
+@pytest.mark.parametrize("name", ["resnet", "traced"])
+def test_a_wrapper_is_not_part_of_the_file(
+    wrapped: Callable[[nn.Module], nn.Module], name: str, tmp_path: Path
+) -> None:
+    small = compacted(BUILDS[name])
+    prunus.save(wrapped(small), tmp_path / "m")
+    assert_equal(small, prunus.load(tmp_path / "m", BUILDS[name]))
 
 
 def test_a_loaded_model_can_be_trained_and_pruned_again(tmp_path: Path) -> None:

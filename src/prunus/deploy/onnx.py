@@ -20,7 +20,7 @@ from torch.utils import _pytree
 from prunus._foundation.agreement import Difference, difference, not_finite
 from prunus._foundation.atomic import destination, draft_folder, put
 from prunus._foundation.collector import collector_paused
-from prunus.deploy.inputs import Inputs, split, tensors
+from prunus.deploy.inputs import Inputs, free_batch, naming, split, tensors
 from prunus.deploy.sheet import DataSheet, FromPixels
 from prunus.deploy.tidy import tidy
 from prunus.errors import ConfigError, FileFormatError, MissingExtraError, PrunusError, VerifyError
@@ -216,7 +216,7 @@ def write(
     Raises PrunusError if it cannot express the model.
     """
     try:
-        with silenced(), collector_paused():
+        with silenced(), collector_paused(), naming(model, args, kwargs):
             program: Any = torch.onnx.export(
                 model,
                 args,
@@ -224,7 +224,7 @@ def write(
                 output_names=list(outputs) or None,
                 dynamo=True,
                 verbose=False,
-                dynamic_shapes=_dynamic_shapes(args, kwargs) if dynamic_batch else None,
+                dynamic_shapes=free_batch(model, args, kwargs) if dynamic_batch else None,
                 custom_translation_table=dict(translations) if translations else None,
             )
             program.model.metadata_props.update(_metadata(model) if properties is None else properties)
@@ -309,16 +309,6 @@ def check_each(
         )
     put(draft, path)
     return OnnxCheck(path, apart.max_abs, apart.of_largest, opset)
-
-
-def _dynamic_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A free first axis for every tensor, in the shape that `torch.onnx.export` wants."""
-    batch = torch.export.Dim("batch", min=1)
-
-    def free(leaf: Any) -> Any:
-        return {0: batch} if isinstance(leaf, Tensor) and leaf.ndim else None
-
-    return _pytree.tree_map(free, kwargs if kwargs else args)
 
 
 def compared(model: nn.Module, expected: list[Tensor], actual: list[Tensor]) -> Difference:

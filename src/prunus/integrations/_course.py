@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from prunus import compact
 from prunus.errors import ConfigError, TargetError
 from prunus.plans import Plan
+from prunus.surgery.optimizer import Optimizers
 from prunus.training import Pruning
 
 Network = str | Callable[[Any], nn.Module]
@@ -69,7 +69,7 @@ class Course:
         if self.plan is not None:
             self.small = self.compact(trained)
 
-    def compact(self, trained: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> nn.Module:
+    def compact(self, trained: nn.Module, optimizer: Optimizers | None = None) -> nn.Module:
         """The network without what was pruned last. Raises TargetError if nothing was."""
         if self.plan is None:
             raise TargetError("Nothing was pruned in this training, so there is nothing to remove.")

@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from prunus._foundation.arguments import checked
 from prunus.errors import ConfigError
 from prunus.integrations._bases import base
 from prunus.integrations._course import Course, Network
+from prunus.surgery.optimizer import Optimizers
 from prunus.training import Pruning
 
 if TYPE_CHECKING:
@@ -70,13 +70,14 @@ class PruningCallback(Callback):
         """The compact network."""
         return self._course.small
 
-    def compact(self, module: Any, optimizer: torch.optim.Optimizer | None = None) -> nn.Module:
+    def compact(self, module: Any, optimizer: Optimizers | None = None) -> nn.Module:
         """The network without what was pruned last; after `trainer.validate(module, ckpt_path="best")`, as it
         is in that checkpoint.
 
         Args:
             module: the LightningModule, which stays as it is.
-            optimizer: over parameters of the network; it is moved to the compact one, momentum and all.
+            optimizer: over parameters of the network, one or several; moved to the compact one,
+                momentum and all.
 
         Raises TargetError if nothing was pruned.
         """

@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from prunus._foundation.arguments import checked
@@ -24,6 +23,7 @@ from prunus.errors import ConfigError
 from prunus.integrations._bases import base
 from prunus.integrations._course import Course, Network
 from prunus.storage import read_tree, write_tree
+from prunus.surgery.optimizer import Optimizers
 from prunus.training import Pruning
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ class PruningCallback(TrainerCallback):
         """The compact network."""
         return self._course.small
 
-    def compact(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> nn.Module:
+    def compact(self, model: nn.Module, optimizer: Optimizers | None = None) -> nn.Module:
         """The network without what was pruned last.
 
         Args:
             model: the trainer's, which stays as it is.
-            optimizer: over parameters of the network (of the trainer's, `trainer.optimizer.optimizer`); it is
-                moved to the compact one, momentum and all.
+            optimizer: over parameters of the network (of the trainer's, `trainer.optimizer.optimizer`), one
+                or several; moved to the compact one, momentum and all.
 
         Raises TargetError if nothing was pruned.
         """

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.optim.swa_utils import AveragedModel
 
 from prunus.errors import TraceError, clause
 from prunus.paint.caches import Remembering
@@ -25,6 +26,7 @@ from prunus.paint.meta_kernels import like
 from prunus.paint.widths import KeepsWidth, without_widths
 
 Modules = dict[str, nn.Module]
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 # elements; buffers of real numbers up to this size keep their values, because a forward may read them:
 # scales, anchors, means
 _LARGEST_LIST = 16
@@ -46,11 +48,11 @@ class Twin:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside torch.compile's or data parallelism's wrapper."""
+    """The model inside the wrapper of torch.compile, data parallelism or averaged weights."""
     while True:
         if hasattr(model, "_orig_mod") and isinstance(model._orig_mod, nn.Module):
             model = model._orig_mod
-        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        elif isinstance(model, _WRAPPERS):
             model = model.module
         else:
             return model
@@ -131,7 +133,7 @@ def _copy_module(module: nn.Module, memo: dict[int, Any], owners: list[nn.Module
     kind: Any = type(module)
     if found is not None or _copies_itself(kind):  # found: a module that several hold, or that an object held
         owners.extend(inner for inner in module.modules() if owns(inner))
-        return copy.deepcopy(module, memo) if found is None else found
+        return _copy_own(module, memo) if found is None else found
     result = kind.__new__(kind)
     memo[id(module)] = result
     own, state = module.__dict__, result.__dict__
@@ -164,6 +166,16 @@ def _copy_module(module: nn.Module, memo: dict[int, Any], owners: list[nn.Module
             owners.append(module)
         elif type(value) not in _PLAIN and name in state:
             state[name] = _copy_value(value, memo)
+    return result
+
+
+def _copy_own(module: nn.Module, memo: dict[int, Any]) -> Any:
+    """The copy that a class makes of itself; TorchScript's would have parameters that nobody can train."""
+    result = copy.deepcopy(module, memo)
+    for inner in result.modules():
+        if isinstance(inner, torch.jit.ScriptModule):
+            for name, tensor in inner.named_parameters(recurse=False):
+                inner._c.setattr(name, tensor.detach().requires_grad_(tensor.requires_grad))
     return result
 
 
@@ -214,6 +226,8 @@ def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
 @cache
 def _copies_itself(kind: Any) -> bool:
     """Whether a module class defines how it is copied."""
+    if issubclass(kind, torch.jit.ScriptModule):  # which keeps its tensors elsewhere
+        return True
     own = [
         vars(base)
         for base in kind.__mro__
@@ -231,9 +245,8 @@ _STANDARD = tuple(
     for n, v in vars(nn.Module()).items()
     if type(v) in (dict, set, OrderedDict) and n not in _OF_MODULES
 )
-_PLAIN = frozenset(
-    {int, float, bool, str, type(None), type, types.FunctionType, types.BuiltinFunctionType, torch.dtype}
-)
+_FUNCTIONS = {types.FunctionType, types.BuiltinFunctionType, torch.jit.ScriptFunction}
+_PLAIN = frozenset({int, float, bool, str, type(None), type, torch.dtype, *_FUNCTIONS})
 _CONTAINERS = frozenset({dict, list, set, OrderedDict})
 
 
@@ -248,7 +261,7 @@ def tensors_in_modules(modules: Modules) -> dict[str, Tensor]:
     seen: set[int] = set()
     for kind in ("_parameters", "_buffers"):
         for path, module in modules.items():
-            for name, tensor in module.__dict__[kind].items():
+            for name, tensor in getattr(module, kind).items():  # of TorchScript's, no attribute of their own
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     found[f"{path}.{name}" if path else name] = tensor

@@ -26,6 +26,7 @@ _CREATION = frozenset(
 _DRAWN = frozenset({"rand", "randn", "randint", "randperm", "normal"})  # unless they are given tensors
 _UNKNOWN_SHAPES = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
 _EMPTY = torch.ops.aten.empty.memory_format
+_INDEX = torch.ops.aten.index.Tensor
 _SCALARS = frozenset({"_local_scalar_dense", "item", "is_nonzero"})
 # elements; constants up to this size are computed for real, so that indices and `.item()` have values
 LARGEST_CONSTANT = 1 << 16
@@ -126,12 +127,36 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _fetched(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
         """A constant that is copied to the CPU has its numbers there: `tolist` asks for that, and so does who
-        wants an array.
+        wants an array; so have the places where a constant is not zero, which nothing else counts.
         """
-        if operator.name != "_to_copy" or str(kwargs.get("device")) != "cpu" or not args[0].is_meta:
+        if func is _INDEX:
+            return self._picked(*args)
+        copied = operator.name == "_to_copy" and str(kwargs.get("device")) == "cpu"
+        if not (copied or operator.name == "nonzero") or not args[0].is_meta:
             return None
         value = self.value_of(args[0])
-        return None if value is None else func(value, *args[1:], **kwargs)
+        if value is None:
+            return None
+        result: Tensor = func(value, *args[1:], **kwargs)
+        if not copied and id(args[0]) in self._volatile:
+            self._volatile.add(id(result))
+        return result
+
+    def _picked(self, x: Tensor, indices: Sequence[Tensor | None]) -> Tensor | None:
+        """What constant masks pick, of which torch would not know how much that is."""
+        values = [None if index is None else self.value_of(index) for index in indices]
+        masks = [value is not None and value.dtype == torch.bool for value in values]
+        if not x.is_meta or not any(masks):
+            return None
+        places: list[Tensor | None] = []
+        for index, value, mask in zip(indices, values, masks):
+            places += (
+                [one.to("meta") for one in value.nonzero().unbind(1)]
+                if mask and value is not None
+                else [index]
+            )
+        result: Tensor = _INDEX(x, places)
+        return result
 
     def _propagate(self, func: Any, args: Any, kwargs: dict[str, Any], outputs: tuple[Tensor, ...]) -> None:
         """Compute a constant for real beside its meta twin, so that indices and conditions made of it have

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -94,6 +95,9 @@ def paint_sources(canvas: Canvas, modules: Modules, neutral: Collection[Neutral]
         sources.append(
             Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), values)
         )
+        if isinstance(modules[name.rpartition(".")[0]], torch.jit.ScriptModule):
+            for stripe in stripes:  # no other tensors can be put into it
+                canvas.pin(stripe.labels, "TorchScript cannot be followed", "")
     canvas.owned = canvas.next_colour
     return tuple(sources)
 

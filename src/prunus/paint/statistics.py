@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prunus.paint.records import Record, Statistic
-from prunus.paint.widths import KeepsWidth, Share, Site, Width, can_keep, in_mode, numbered
+from prunus.paint.widths import WHOLE, KeepsWidth, Share, Site, Width, can_keep, in_mode, numbered
 
 if TYPE_CHECKING:
     from prunus.paint.graph import ChannelGraph
@@ -60,7 +60,7 @@ def widths_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[Width, .
     wide = frozenset(
         one.sites[place].modules[-1] for one, found in zip(graph.forwards, ratios) for place in found
     )
-    tables = [_tables(one, found, wide) for one, found in zip(graph.forwards, ratios)]
+    tables = [_tables(one, found) for one, found in zip(graph.forwards, ratios)]
     if any(table is None for table in tables):
         return None
     result = []
@@ -73,13 +73,12 @@ def widths_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[Width, .
     return tuple(result)
 
 
-def _tables(
-    graph: ChannelGraph, ratios: Mapping[int, float], wide: frozenset[str]
-) -> dict[str, dict[int, Share]] | None:
+def _tables(graph: ChannelGraph, ratios: Mapping[int, float]) -> dict[str, dict[int, Share]] | None:
     """Module -> number of a statistic -> the share of its slots that is left; None where one number would
     have two.
     """
-    numbers, found = numbered(graph.sites, wide), dict[str, dict[int, Share]]()
+    numbers, counts = numbered(graph.sites, lambda place, name, number: place in ratios)
+    found = dict[str, dict[int, Share]]()
     centres = _centres(graph)
     for place, ratio in ratios.items():
         share = (
@@ -87,6 +86,9 @@ def _tables(
         )
         if found.setdefault(graph.sites[place].modules[-1], {}).setdefault(numbers[place], share) != share:
             return None
+    for name, shares in found.items():
+        if len(counts[name]) == 1:
+            shares[max(counts[name])] = WHOLE
     return found
 
 
@@ -138,10 +140,14 @@ def _earlier(graph: ChannelGraph) -> dict[int, float]:
         for name, module in modules
         if isinstance(module, KeepsWidth)
     }
-    numbers = numbered(graph.sites, frozenset(tables)) if tables else []
+    numbers = numbered(graph.sites, lambda _, name, number: _has_share(tables, name, number))[0]
     earlier = {}
     for place, (site, number) in enumerate(zip(graph.sites, numbers)):
-        share = tables.get(site.modules[-1] if site.modules else "", {}).get(number)
-        if share is not None:
-            earlier[place] = share.ratio
+        name = site.modules[-1] if site.modules else ""
+        if _has_share(tables, name, number):
+            earlier[place] = tables[name][number].ratio
     return earlier
+
+
+def _has_share(tables: Mapping[str, Mapping[int, Share]], name: str, number: int) -> bool:
+    return tables.get(name, {}).get(number, WHOLE) != WHOLE

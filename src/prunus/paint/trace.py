@@ -34,6 +34,7 @@ from prunus.paint.train_paint import Forward, keep_readable, share
 from prunus.paint.widths import KeepsWidth, SiteLog
 
 _OVER_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, KeepsWidth)  # whose statistics are surely there
+_SHARDING = ("torch.distributed.fsdp", "torch.distributed._composable", "torch.distributed.tensor")
 _SIDE = 288  # pixels: a multiple of what networks halve
 
 
@@ -51,12 +52,13 @@ def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
             keyword arguments. Only shapes and dtypes are used.
 
     Raises:
-        TraceError: the model is TorchScript, the forward reads the value of a tensor, or fails on these
-            inputs; the text names the line.
+        TraceError: the model is TorchScript or sharded, the forward reads the value of a tensor, or fails on
+            these inputs; the text names the line.
     """
     load_rules()
     model = unwrap(model)
     _refuse_scripted(model)
+    _refuse_sharded(model)
     return trace_model(model, *as_arguments(example_inputs))
 
 
@@ -239,6 +241,17 @@ def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
             " computes."
         )
     painter.returned(tensors)
+
+
+def _refuse_sharded(model: nn.Module) -> None:
+    """Of a model whose parameters are spread over processes, none has all channels."""
+    for name, module in walk(model).items():
+        kinds = [*type(module).__mro__, *(type(p) for p in module._parameters.values())]
+        if any(kind.__module__.startswith(_SHARDING) for kind in kinds):
+            raise TraceError(
+                f"{name or type(model).__name__} is sharded over several processes; prune the model before,"
+                " and shard the compact one."
+            )
 
 
 def _refuse_scripted(model: nn.Module) -> None:

@@ -10,14 +10,15 @@ and methods.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, wraps
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from prunus.errors import ArgumentError
 from prunus.paint.lists import KnownLists
 from prunus.paint.width_formulas import FORMULAS, Held
 
@@ -46,6 +47,9 @@ class Share(NamedTuple):
     power: int = 1
 
 
+WHOLE = Share(1.0, power=2)  # under the number of all statistics, which none of them has
+
+
 class Site(NamedTuple):
     """One call of a function that computes statistics, while a model was traced.
 
@@ -67,13 +71,29 @@ class KeepsWidth:
     kept_widths: dict[int, Share]  # by number of the statistic
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's own forward."""
-        with _Statistics(in_mode(self.kept_widths, self.training)):  # type: ignore[attr-defined]
-            return super().forward(*args, **kwargs)  # type: ignore[misc]
+        """The module's own forward. Raises ArgumentError where it computes another number of statistics than
+        it did when it was traced, so that nobody knows which is which.
+        """
+        shares = in_mode(self.kept_widths, self.training)  # type: ignore[attr-defined]
+        with _Statistics(shares) as mode:
+            result = super().forward(*args, **kwargs)  # type: ignore[misc]
+        if not torch.compiler.is_compiling():
+            _refuse_other_calls(plain_class(type(self)).__name__, shares, mode.calls)
+        return result
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         base = plain_class(type(self))
         return _made_again, (base, self.__getstate__())  # a module of its own form says what of it is kept
+
+
+def _refuse_other_calls(name: str, shares: Mapping[int, Share], calls: int) -> None:
+    count = max(shares, default=0)
+    if shares and shares[count] == WHOLE and calls != count:
+        raise ArgumentError(
+            f"{name} averages, normalises and the like {calls} times on these inputs, and {count} times on"
+            " those that it was traced with, so which of these go over removed channels is not known; trace"
+            " the dense model with inputs like these, or give the norm a module of its own."
+        )
 
 
 def in_mode(shares: Mapping[int, Share], training: bool) -> dict[int, Share]:
@@ -97,11 +117,12 @@ def wide_class(base: type[nn.Module]) -> Any:
 
 @cache
 def _made_class(base: Any) -> Any:
-    return type(
-        base.__name__,
-        (KeepsWidth, base),
-        {"__module__": base.__module__, "__doc__": base.__doc__, "__qualname__": base.__qualname__},
-    )
+    @wraps(base.forward)  # whoever asks for its arguments by name finds the user's
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return KeepsWidth.forward(self, *args, **kwargs)
+
+    own = {name: getattr(base, name) for name in ("__module__", "__doc__", "__qualname__")}
+    return type(base.__name__, (KeepsWidth, base), own | {"forward": forward})
 
 
 def plain_class(kind: type) -> type[nn.Module]:
@@ -148,21 +169,30 @@ def without_widths(modules: Mapping[str, nn.Module]) -> None:
             owner.__class__ = plain_class(type(module))
 
 
-def numbered(sites: Sequence[Site], wide: frozenset[str]) -> list[int]:
-    """The number of every site among the statistics that its innermost module sees.
+def numbered(
+    sites: Sequence[Site], shared: Callable[[int, str, int], bool]
+) -> tuple[list[int], dict[str, set[int]]]:
+    """The number of every site among the statistics that its innermost module sees, and for every module how
+    many it sees whenever it runs.
 
-    That module sees the calls of those inside it as well, but for what happens in modules that are themselves
-    in `wide`.
+    A module sees the calls of those inside it as well, but for those that have a share there: `shared` says
+    so by place, module and number.
     """
     seen: dict[int, int] = {}
+    names: dict[int, str] = {}
     result = []
-    for site in sites:
+    for place, site in enumerate(sites):
         result.append(seen.get(site.frames[-1], 0) if site.frames else 0)
         for depth in range(len(site.frames) - 1, -1, -1):
-            seen[site.frames[depth]] = seen.get(site.frames[depth], 0) + 1
-            if site.modules[depth] in wide:
+            frame, name = site.frames[depth], site.modules[depth]
+            number = seen.get(frame, 0)
+            seen[frame], names[frame] = number + 1, name
+            if shared(place if depth == len(site.frames) - 1 else -1, name, number):
                 break
-    return result
+    counts: dict[str, set[int]] = {}
+    for frame, count in seen.items():
+        counts.setdefault(names[frame], set()).add(count)
+    return result, counts
 
 
 class _Statistics(TorchFunctionMode):

@@ -138,12 +138,10 @@ def _corners(tensor: Tensor, count: int, sides: Mapping[int, int]) -> Tensor:
 
 
 def _passed(model: nn.Module, inputs: Arguments, double: bool, gradients: bool) -> _Pass:
-    """One forward of a copy in train mode, and one backward where gradients are asked for; without these the
-    copy needs no parameters of its own.
+    """One forward of a copy in train mode, and one backward where gradients are asked for; the copy has
+    parameters of its own, as momentum encoders write into theirs.
     """
-    own = copy_model(
-        model, {} if gradients or double else {id(parameter): parameter for parameter in model.parameters()}
-    )
+    own = copy_model(model, {})
     args, kwargs = inputs
     if double:
         own = own.double()

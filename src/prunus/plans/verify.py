@@ -91,9 +91,14 @@ def verification(
         )
     args, kwargs = as_arguments(inputs) if inputs is not None else random_inputs(model, plan)
     masked = mask(model, plan)
-    lighter = _lighter(masked, (args, kwargs)) if quick else None
-    (args, kwargs), expected = lighter or ((args, kwargs), _outputs(masked, args, kwargs))
-    found = _outputs(compact_model, args, kwargs, VerifyError)
+    own, before = _beside(masked), _marks(masked)
+    lighter = _lighter(own, (args, kwargs)) if quick else None
+    (args, kwargs), expected = lighter or ((args, kwargs), _outputs(own, args, kwargs))
+    writes = _marks(masked) != before
+    if writes:
+        masked = mask(model, plan)
+    own = copy_model(compact_model, {}) if writes else _beside(compact_model)
+    found = _outputs(own, args, kwargs, VerifyError)
     apart = difference(expected, found)
     if apart.unlike:
         raise VerifyError(f"The compact model returns {apart.unlike}, which the masked one does.")
@@ -104,7 +109,7 @@ def verification(
         return Verification(apart.max_abs, apart.relative, False, mode)
     settled = _settled(
         apart.relative,
-        _dtype(model),
+        _coarsest(model, plan),
         lambda: _difference_in_double(masked, compact_model, (args, kwargs)),
         lambda: _rounded_away(model, plan, masked, compact_model, (args, kwargs)),
     )
@@ -120,6 +125,16 @@ def verification(
         model, plan, masked, compact_model, (args, kwargs), gradients
     )
     return Verification(apart.max_abs, apart.relative, True, mode, _settled_training(found_in_training))
+
+
+def _beside(model: nn.Module) -> nn.Module:
+    """A copy with the same parameters, and all else its own: a forward may count, or keep what it saw."""
+    return copy_model(model, {id(parameter): parameter for parameter in model.parameters()})
+
+
+def _marks(model: nn.Module) -> list[tuple[int, int]]:
+    """What is another once somebody has written into a parameter."""
+    return [(parameter._version, parameter.data_ptr()) for parameter in model.parameters()]
 
 
 def _lighter(masked: nn.Module, inputs: Arguments) -> tuple[Arguments, list[Tensor]] | None:
@@ -165,11 +180,13 @@ def _rounded_away(
     model: nn.Module, plan: Plan, masked: nn.Module, small: nn.Module, inputs: Arguments
 ) -> float:
     """How far the outputs of double-precision copies may be apart because surgery made biases of what removed
-    channels give, or multiplied rows, and rounded them to the model's own type; 0 where it did not.
+    channels give, or multiplied rows, and rounded them to the model's own type, or because the forward
+    computes in a coarser one; 0 where nothing of this is so.
     """
     slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
     before = named_tensors(masked)
-    made = bool(_rescaled(small)) or any(
+    made = _coarsest(model, plan) != _dtype(model) or bool(_rescaled(small))
+    made = made or any(
         name not in before or not torch.equal(cut(before[name], slices.get(name, {})), parameter)
         for name, parameter in small.named_parameters()
         if name.rpartition(".")[2] == "bias"
@@ -223,7 +240,7 @@ def compare_training(
     """
     slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
     rescaled = _made_anew(masked, small, slices)
-    dtype = _dtype(model)
+    dtype = _coarsest(model, plan)
     own = train_difference(masked, small, slices, inputs, rescaled, gradients=gradients)
     if own is None or own.fails or own.relative <= _TRAINING.get(dtype, 0.0):
         return own and replace(own, same=not own.fails)
@@ -313,8 +330,29 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def evaluated_copy(model: nn.Module) -> Iterator[nn.Module]:
+    """A copy in eval mode without gradients, of a model that may count its forwards or keep what they saw."""
+    own = copy_model(model, {})
+    with evaluating(own):
+        yield own
+
+
 def _dtype(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), torch.float32)
+
+
+def _coarsest(model: nn.Module, plan: Plan) -> torch.dtype:
+    """The type of the coarsest numbers that the forward computes with: it may cast, as to normalise."""
+    graph = graph_for(model, plan)
+    traced = _dtype(graph.twin.model)
+    cast = {
+        tensor.dtype
+        for record in graph.records
+        for tensor in (record.outputs if record.tensors else ())
+        if tensor.dim() and tensor.is_floating_point() and tensor.dtype != traced
+    }
+    return max({_dtype(model), *cast}, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def _has_broken_values(model: nn.Module) -> bool:

@@ -28,7 +28,7 @@ from prunus.paint.graph import Axis, ChannelGraph
 from prunus.paint.inputs import Inputs, map_tensors, tensors_in
 from prunus.paint.model_copy import copy_model, named_tensors
 from prunus.plans.consumers import norms_behind, readers
-from prunus.plans.verify import drawn_inputs, evaluating
+from prunus.plans.verify import drawn_inputs, evaluated_copy, evaluating
 from prunus.scores.reduce import as_rows, norm_scale, weight_axes
 
 Products = NDArray[np.float64]
@@ -98,8 +98,8 @@ def from_batch_norms(graph: ChannelGraph) -> Iterator[Seen]:
 
 def from_inputs(graph: ChannelGraph, batches: Iterable[Inputs]) -> Iterator[Seen]:
     """What the layers that read channels really get, averaged over all places of all calibration inputs."""
-    with evaluating(graph.model):
-        yield from _got(graph, graph.model, batches)
+    with evaluated_copy(graph.model) as model:
+        yield from _got(graph, model, batches)
 
 
 def from_noise(graph: ChannelGraph) -> Iterator[Seen]:

@@ -27,7 +27,7 @@ from prunus.observe.matrices import as_matrix, channel_axis
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs
 from prunus.plans.consumers import Reader, readers
-from prunus.plans.verify import evaluating
+from prunus.plans.verify import evaluated_copy
 from prunus.scores.reconstruction import filled
 from prunus.scores.reduce import norm_scale
 
@@ -95,8 +95,8 @@ def infinite_feature_selection(responses: Tensor) -> Tensor:
 def _responses(graph: ChannelGraph, reader: Reader, batches: Iterable[Inputs]) -> Tensor:
     """What a layer gets, averaged over places, (samples, inputs)."""
     axis, rows = channel_axis(graph.model.get_submodule(reader.name)), []
-    with evaluating(graph.model):
-        for seen in seen_by_all(graph.model, [reader.name], batches):
+    with evaluated_copy(graph.model) as model:
+        for seen in seen_by_all(model, [reader.name], batches):
             maps = seen[reader.name][0].movedim(axis, 1)
             rows.append((maps.flatten(2).mean(2) if maps.dim() > 2 else maps).double().cpu())
     if not rows:

@@ -29,7 +29,7 @@ from prunus.observe.capture import seen_by_all
 from prunus.observe.matrices import channel_axis
 from prunus.paint.graph import ChannelGraph
 from prunus.plans.consumers import Reader, readers
-from prunus.plans.verify import evaluating
+from prunus.plans.verify import evaluated_copy
 from prunus.scores.reconstruction import filled
 
 COMPONENTS = 2
@@ -101,8 +101,8 @@ def _features(
     if not pairs:
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")
     rows = []
-    with evaluating(graph.model):
-        for seen in seen_by_all(graph.model, names, (inputs for inputs, _ in pairs)):
+    with evaluated_copy(graph.model) as model:
+        for seen in seen_by_all(model, names, (inputs for inputs, _ in pairs)):
             largest = {}
             for name, (inputs, _) in seen.items():
                 maps = inputs.movedim(channel_axis(graph.model.get_submodule(name)), 1)

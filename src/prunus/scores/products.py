@@ -27,7 +27,7 @@ from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs
 from prunus.paint.records import Labels
 from prunus.plans.consumers import Reader, readers
-from prunus.plans.verify import evaluating
+from prunus.plans.verify import evaluated_copy
 
 MOST_COLUMNS = 8192  # of a layer that is looked at whole: its sums have the square of this many numbers
 MADE = 64  # outputs that say what channels add, where a layer is too wide: mixtures by chance, of all outputs
@@ -139,16 +139,16 @@ def _gather(
     graph: ChannelGraph, found: list[Reader], batches: Iterable[Inputs]
 ) -> dict[str, list[LayerProducts]]:
     """The products of some readers, one per group of a convolution, from one pass over the inputs."""
-    layers = {reader.name: graph.model.get_submodule(reader.name) for reader in found}
     whole = np.zeros(graph.num_channels, dtype=bool)
-    looked = {reader.name: _looks(reader, layers[reader.name], whole) for reader in found}
+    looked: dict[str, list[_Look]] = {}
 
     def look(name: str, x: Tensor, y: Tensor) -> None:
         for one in looked[name]:
             one.look(x, y)
 
-    with evaluating(graph.model):
-        for _ in look_at(graph.model, layers, batches, look):
+    with evaluated_copy(graph.model) as model:
+        looked |= {one.name: _looks(one, model.get_submodule(one.name), whole) for one in found}
+        for _ in look_at(model, looked, batches, look):
             pass
     if found and not any(one.moments.count for ones in looked.values() for one in ones):
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")

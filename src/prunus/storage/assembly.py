@@ -104,9 +104,11 @@ def keep_widths(model: nn.Module, widths: Sequence[Width]) -> None:
     set_widths(modules, widths)
 
 
-def set_learning(model: nn.Module, frozen: Collection[str], training: bool) -> None:
-    """Say which parameters learn, and in which mode the model is; raises FileFormatError for one that cannot
-    learn.
+def set_learning(
+    model: nn.Module, frozen: Collection[str], training: bool, apart: Collection[str] = ()
+) -> None:
+    """Say which parameters learn, and in which mode the model is, and which modules are in the other; raises
+    FileFormatError for a parameter that cannot learn, and for a module that is none.
     """
     for name, parameter in model.named_parameters():
         if name not in frozen and not (parameter.is_floating_point() or parameter.is_complex()):
@@ -115,6 +117,12 @@ def set_learning(model: nn.Module, frozen: Collection[str], training: bool) -> N
             )
         parameter.requires_grad_(name not in frozen)
     model.train(training)
+    modules = walk(model)
+    for name in apart:
+        if name not in modules:
+            raise FileFormatError(f"It sets the mode of {name}, which {type(model).__name__} does not have.")
+    for name, module in modules.items() if apart else ():
+        module.training = training != (name in apart)
 
 
 def _check_shape(where: str, kind: str, name: str, old: Tensor, new: Tensor, cut: bool) -> None:

@@ -23,7 +23,7 @@ from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.finite import warn_of_nonfinite
 from prunus.errors import FileFormatError, clause
-from prunus.paint.model_copy import meta_twin, named_tensors, walk
+from prunus.paint.model_copy import meta_twin, named_tensors, unwrap, walk
 from prunus.paint.widths import kept_in
 from prunus.plans.plan import check_fingerprint
 from prunus.storage.assembly import (
@@ -54,12 +54,13 @@ CODED_IN_FOLDER = "model.prunus"  # and where it is coded alone
 def save(model: nn.Module, path: str | Path) -> None:
     """Write a compact (or dense) model to a safetensors file, atomically.
 
-    A compact model of its own class is restored into a fresh `build_model()`; a traced one stands alone.
+    A compact model of its own class is restored into a fresh `build_model()`; a traced one stands alone. Of
+    wrappers (torch.compile's, data parallelism's, averaged weights) it is the model inside.
 
     Raises FileFormatError if a tensor or something in the traced graph has no form in a file, or if `load`
     would refuse it.
     """
-    path = Path(path)
+    path, model = Path(path), unwrap(model)
     origin = getattr(model, "prunus", None)
     tensors = all_stored(named_tensors(model))
     header: dict[str, Any] = {
@@ -82,6 +83,9 @@ def save(model: nn.Module, path: str | Path) -> None:
         ]
     if isinstance(model, TracedModule):
         header |= traced_to_data(model)
+    apart = [name for name, module in walk(model).items() if module.training != model.training]
+    if apart:
+        header["apart"] = apart
     widths = kept_in(walk(model))
     if widths:
         header["widths"] = [list(width) for width in widths]
@@ -127,7 +131,7 @@ def load(
                 " the dense model."
             )
         keep_widths(model, header.widths)
-        set_learning(model, header.frozen, header.training)
+        set_learning(model, header.frozen, header.training, header.apart)
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
     if header.plan is not None:

@@ -39,11 +39,15 @@ class Traced:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its model; `sha256` covers all of it and the tensors."""
+    """What a file says of its model; `sha256` covers all of it and the tensors.
+
+    `apart` are the modules that are not in the mode of the whole: frozen batch norms, say.
+    """
 
     mode: Mode
     class_name: str
     training: bool
+    apart: frozenset[str]
     frozen: frozenset[str]
     plan: Plan | None
     rebinds: tuple[Rebind, ...]
@@ -70,6 +74,7 @@ class Header:
             mode=mode,  # type: ignore[arg-type]
             class_name=_field(data, "class", str),
             training=_field(data, "training", bool),
+            apart=frozenset(_texts(data, "apart") if "apart" in data else ()),
             frozen=frozenset(_texts(data, "frozen")),
             plan=Plan.from_json(_field(data, "plan", str)) if planned else None,
             rebinds=tuple(_rebind(r) for r in _field(data, "rebinds", list)) if planned else (),

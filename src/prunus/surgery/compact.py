@@ -30,13 +30,13 @@ from prunus.plans.train_check import TrainDifference
 from prunus.plans.verify import compare_training, random_inputs, verification
 from prunus.surgery.compose import joined
 from prunus.surgery.indices import remaps_of
-from prunus.surgery.optimizer import transfer
+from prunus.surgery.optimizer import Optimizers, transfer, transfer_inside
 from prunus.surgery.origin import Origin
 from prunus.surgery.rehearsal import MismatchError, rehearse
 from prunus.surgery.sizes import fit_attributes
 from prunus.surgery.slicing import Surgery, operate, standard_rebinds
 from prunus.surgery.traced.convert import compact_traced
-from prunus.surgery.traced.module import TracedModule
+from prunus.surgery.traced.module import TracedModule, set_modes
 
 Prefer = Literal["auto", "eager"]
 Norms = Literal["original", "plain"]
@@ -52,7 +52,7 @@ def compact(
     model: nn.Module,
     plan: Plan,
     *,
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: Optimizers | None = None,
     prefer: Prefer = "auto",
     norms: Norms = "original",
     check: bool = True,
@@ -69,10 +69,11 @@ def compact(
     Args:
         model: the model that the plan was made for.
         plan: what to remove.
-        optimizer: an optimiser over the model's parameters; it is moved to the compact model, momentum and
-            other per-slot state sliced along. Where attention divides by the root of a width that has become
-            another, weights of its queries or keys are multiplied in its place: outputs are the same, and
-            what these weights learn in a step is another multiple.
+        optimizer: an optimiser over the model's parameters, or several; they are moved to the compact model,
+            momentum, other per-slot state and gradients that wait for a step sliced along. Where attention
+            divides by the root of a width that has become another, weights of its queries or keys are
+            multiplied in its place: outputs are the same, and what these weights learn in a step is another
+            multiple.
         prefer: "auto" or "eager".
         norms: "original": norms across channels that go keep their width, which is exact; "plain": they are
             those of the channels that are left, as torch computes them, which is quicker and not exact.
@@ -104,6 +105,7 @@ def compact(
             f"Hooks on the gradient of {heard[0]}{f' and {len(heard) - 1} more' if heard[1:] else ''} are not"
             " carried over, as they may know its old shape: register them again on the compact model."
         )
+    transfer_inside(model, built.model, built.surgery.slices, built.surgery.rescales)
     if optimizer is not None:
         transfer(optimizer, model, built.model, built.surgery.slices, built.surgery.rescales)
     return built.model
@@ -140,6 +142,11 @@ def _origin(model: nn.Module, graph: ChannelGraph, built: _Built) -> Origin:
     both = joined(before, graph, built.plan, built.surgery) if isinstance(before, Origin) else None
     if both is not None:
         return Origin(both[0], mode, both[1], None, built.plan, before.dense)  # type: ignore[union-attr]
+    if isinstance(before, Origin) and mode == "eager" and before.dense is not None:
+        warn(
+            f"This step cannot be said of the {type(model).__name__} that was pruned first, so save what it"
+            " began with, too: `build_model` of `prunus.load` must make that one.",
+        )
     return Origin(built.plan, mode, built.surgery, None, built.plan, graph.twin.model)
 
 
@@ -165,11 +172,13 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     apart = _apart(graph, trained) if traced is not None else ""
     usable = traced is not None and not apart
     if traced is not None and usable and not traced.lengths:
-        return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
+        set_modes(traced, model)
+        return _Built(traced, noted, "traced", Surgery(surgery.slices), trained)
     small, less, lesser = _eager_with_less(model, graph, plan, norms, failure)
     if traced is not None and usable and less.removed < _ENOUGH * plan.removed:
         warn(f"The compact {type(model).__name__} {_tied(traced)}; inputs of other sizes are refused.")
-        return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
+        set_modes(traced, model)
+        return _Built(traced, noted, "traced", Surgery(surgery.slices), trained)
     apart = apart or (f"its traced graph {_tied(traced)}" if traced is not None else "")
     warn(_said(plan, less, graph, failure, prefer, apart))
     return _Built(small, _noted(less, graph, lesser), "eager", lesser)

@@ -1,42 +1,121 @@
-"""Carry an optimiser through surgery: same object (so schedules go on), new parameters, per-slot state
-sliced.
+"""Carry optimisers through surgery: same objects (so schedules go on), new parameters, per-slot state and
+waiting gradients sliced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.warned import warn
 from prunus.errors import CompactError
+from prunus.paint.model_copy import walk
 from prunus.plans.slices import Slices, cut
 from prunus.surgery.rescaling import Rescale
 
 # powers of a gradient in the state of torch's optimisers; what is measured as weights are has the reciprocal
 _POWERS = {
-    **dict.fromkeys(("momentum_buffer", "exp_avg", "exp_inf", "grad_avg", "prev"), 1),
+    **dict.fromkeys(("grad", "momentum_buffer", "exp_avg", "exp_inf", "grad_avg", "prev"), 1),
     **dict.fromkeys(("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum"), 2),
     **dict.fromkeys(("step_size", "ax"), -1),  # Rprop's steps, ASGD's mean of the weights
     "acc_delta": -2,  # Adadelta's squares of steps
 }
 
 
+Optimizers = torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
+
+
+@dataclass(frozen=True, eq=False)
+class _Move:
+    """What an optimiser holds of the compact model: its groups, and the state of its parameters."""
+
+    optimizer: torch.optim.Optimizer
+    groups: list[dict[str, Any]]
+    state: dict[Tensor, dict[str, Any]]
+
+
 def transfer(
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizers,
     model: nn.Module,
     small: nn.Module,
     slices: Slices,
     rescales: Sequence[Rescale] = (),
 ) -> None:
-    """Point an optimiser at the compact model's parameters and slice momentum and the like. What is kept of
-    the gradients of rows that were multiplied by a factor is divided by it, as their gradients are.
+    """Point optimisers at the compact model's parameters and slice momentum and the like, and gradients that
+    wait for a step. What is kept of the gradients of rows that were multiplied by a factor is divided by it,
+    as their gradients are.
 
-    Raises CompactError, with the optimiser unchanged, if it holds a parameter that is not the model's.
+    Raises CompactError, with the optimisers unchanged, if one holds a parameter that is not the model's.
     """
-    _refuse_own_lists(optimizer)
+    given = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
+    every = _with_inner(given)
+    for one in every:
+        _refuse_own_lists(one, {id(p) for other in every for p in _held(other)}, model, slices)
+    moves = [_moved(one, model, small, slices, rescales) for one in every]
+    gradients = {p for move in moves for group in move.groups for p in group["params"]}
+    for move in moves:
+        _put(move)
+    new = dict(small.named_parameters())
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and name in new and new[name] in gradients:
+            waiting = {"grad": _sliced(parameter.grad, parameter, name, slices)}
+            _rescale(waiting, parameter, name, slices, rescales)
+            new[name].grad = waiting["grad"]
+
+
+def transfer_inside(
+    model: nn.Module, small: nn.Module, slices: Slices, rescales: Sequence[Rescale] = ()
+) -> None:
+    """Slice the state of optimisers that hang on modules, as agents have theirs; one that cannot follow
+    begins anew, and a warning says so.
+    """
+    after = walk(small)
+    for path, module in walk(model).items():
+        for attribute, held in vars(module).items():
+            own = vars(after[path]).get(attribute) if path in after else None
+            if not isinstance(held, torch.optim.Optimizer) or not isinstance(own, torch.optim.Optimizer):
+                continue
+            try:
+                _refuse_own_lists(held, {id(p) for p in _held(held)}, model, slices)
+                _put(replace(_moved(held, model, small, slices, rescales), optimizer=own))
+            except CompactError as error:
+                own.state.clear()
+                warn(f"{attribute} of the compact model begins anew: {error}")
+
+
+def _put(move: _Move) -> None:
+    for group, changed in zip(move.optimizer.param_groups, move.groups):
+        group.update(changed)
+    move.optimizer.state.clear()
+    move.optimizer.state.update(move.state)
+
+
+def _with_inner(given: Sequence[torch.optim.Optimizer]) -> list[torch.optim.Optimizer]:
+    """The optimisers, and those that they wrap."""
+    found = {id(one): one for one in given}
+    for one in given:
+        values = list(vars(one).values())
+        inner = [value for value in values if isinstance(value, torch.optim.Optimizer)]
+        found |= {id(each): each for each in _with_inner([x for x in inner if id(x) not in found])}
+    return list(found.values())
+
+
+def _held(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _moved(
+    optimizer: torch.optim.Optimizer,
+    model: nn.Module,
+    small: nn.Module,
+    slices: Slices,
+    rescales: Sequence[Rescale],
+) -> _Move:
     names = {id(p): name for name, p in model.named_parameters()}
     new = dict(small.named_parameters())
     groups: list[dict[str, Any]] = []
@@ -64,10 +143,7 @@ def transfer(
             for beside in _beside_its_weight(groups, new, name):  # a bias that folding made
                 beside["params"].append(parameter)
                 beside.get("param_names", []).append(name)
-    for group, changed in zip(optimizer.param_groups, groups):
-        group.update(changed)
-    optimizer.state.clear()
-    optimizer.state.update(state)
+    return _Move(optimizer, groups, state)
 
 
 def _rescale(
@@ -85,16 +161,22 @@ def _rescale(
                 value[rows.to(value.device)] /= change.factor**power
 
 
-def _refuse_own_lists(optimizer: torch.optim.Optimizer) -> None:
-    """Raises CompactError for optimisers that keep parameters, or state that mixes their slots, where nobody
-    can slice it.
+def _refuse_own_lists(
+    optimizer: torch.optim.Optimizer, held: set[int], model: nn.Module, slices: Slices
+) -> None:
+    """Raises CompactError for optimisers that keep parameters, copies of them, or state that mixes their
+    slots, where nobody can slice it.
     """
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    lists = [
-        name
+    tensors = dict(model.named_parameters())
+    cut_shapes = {tensors[name].shape for name in slices if name in tensors}
+    own = [
+        (name, one)
         for name, value in vars(optimizer).items()
-        if name not in ("param_groups", "state", "defaults") and _names_parameters(value, held)
+        if name not in ("param_groups", "state", "defaults")
+        for one in _tensors_of(value)
     ]
+    lists = [name for name, one in own if id(one) in held]
+    copies = [name for name, one in own if one.dim() and one.shape in cut_shapes]
     mixed = [
         key
         for parameter, state in optimizer.state.items()
@@ -104,6 +186,7 @@ def _refuse_own_lists(optimizer: torch.optim.Optimizer) -> None:
     ]
     for kept, what in (
         (lists, "keeps a list of parameters of its own"),
+        (copies, "keeps copies of parameters of its own"),
         (mixed, "keeps state that mixes the slots of a parameter"),
     ):
         if kept:
@@ -114,8 +197,16 @@ def _refuse_own_lists(optimizer: torch.optim.Optimizer) -> None:
             )
 
 
-def _names_parameters(value: Any, held: set[int]) -> bool:
-    return isinstance(value, (list, tuple)) and any(id(one) in held for one in value)
+def _tensors_of(value: Any) -> Iterator[Tensor]:
+    """All tensors of nested lists, tuples, sets and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from (*_tensors_of(key), *_tensors_of(one))
+    elif isinstance(value, (list, tuple, set)):
+        for one in value:
+            yield from _tensors_of(one)
 
 
 def _beside_its_weight(

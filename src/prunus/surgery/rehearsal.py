@@ -184,6 +184,8 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         ):
             return False
         tensors = tensors_of(args, kwargs)
+        if dense.operator == "index" and any(t.dtype == torch.bool for t in tensors):
+            return False  # how much a mask picks, its values say
         computed = False
         for tensor, origin in zip(tensors, self.graph.wiring[index], strict=True):
             if (
@@ -321,16 +323,14 @@ def _single(paint: tuple[Stripe, ...]) -> bool:
 
 
 def _indices(graph: ChannelGraph, surgery: Surgery) -> dict[str, Tensor]:
-    """Buffers whose values are slots, as they are once channels are gone."""
+    """Buffers whose values are slots, or say which slots, as they are once channels are gone."""
     names = {remap.name for remap in surgery.remaps}
-    tensors = (
-        {name: tensor.detach().cpu() for name, tensor in named_tensors(graph.model).items() if name in names}
-        if names
-        else {}
-    )
-    return changed(
-        tensors, {name: axes for name, axes in surgery.slices.items() if name in names}, surgery.remaps
-    )
+    names |= {s.name for s in graph.sources if s.tensor.dtype == torch.bool and s.name in surgery.slices}
+    if not names:
+        return {}
+    tensors = {name: t.detach().cpu() for name, t in named_tensors(graph.model).items() if name in names}
+    slices = {name: axes for name, axes in surgery.slices.items() if name in names}
+    return changed(tensors, slices, surgery.remaps)
 
 
 def _as_now(graph: ChannelGraph) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -377,7 +377,7 @@ def rehearse(
     tensors = tensors_in_modules(twin.modules)
     painter.add_sources(tensors)
     tell_numbers(painter, {**graph.twin.numbers, **changed(graph.twin.numbers, surgery.slices, ())}, tensors)
-    painter.others = dict.fromkeys(map(id, values.values()))
+    painter.others = {id(one): None for one in values.values() if one.dtype != torch.bool}
     args, kwargs = _as_now(graph)
     try:
         run(painter, twin, to_meta(args), to_meta(kwargs), None if graph.watched else nullcontext())

@@ -95,3 +95,24 @@ def test_rows_of_a_table_are_pinned() -> None:
     model.table = nn.Parameter(torch.zeros(3, 4))
     graph = prunus.trace(model, torch.zeros(2, 4, 4))
     assert "picked by an index" in {pin.reason for pin in graph.pinned}
+
+
+class Chosen(nn.Module):
+    """Some channels go on, and some places, as masks say that are known before any input."""
+
+    def __init__(self, real: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(4, 8, 1), nn.Linear(8, 2)
+        chosen = torch.tensor([True, False, False, True, True, False, True, False])
+        self.register_buffer("chosen", chosen.double() if real else chosen)
+        self.register_buffer("inside", torch.eye(4) > 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x).relu()[:, self.chosen > 0]
+        return self.last(self.second(y).relu()[:, :, self.inside].mean(2))
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_a_known_mask_picks_the_places_where_it_is_true(real: bool) -> None:
+    plan, small = pruned(Chosen(real).double().eval(), torch.randn(2, 3, 4, 4, dtype=torch.float64))
+    assert plan.exact and small.second.out_channels == 4

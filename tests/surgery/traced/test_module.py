@@ -68,6 +68,18 @@ def test_the_mode_of_the_model_is_kept(train: bool) -> None:
     assert torch.equal(before, small.bn.running_mean) is not train
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_batch_norms_keep_their_own_mode_and_dropout_in_another_is_told(train: bool) -> None:
+    model = randomised(Halves(0.5)).train(train)
+    model.bn.train(not train)
+    plan = random_plan(prunus.trace(model, IMAGE))
+    small = prunus.compact(model, plan)
+    assert small.training is train and small.bn.training is not train
+    model.drop.train(not train)
+    with pytest.warns(UserWarning, match="drop is not in the mode of Halves"):
+        prunus.compact(model, plan)
+
+
 def test_training_updates_batch_norm_statistics_as_the_masked_model_does() -> None:
     model, plan, small = traced()
     masked = prunus.mask(model, plan)

@@ -25,45 +25,44 @@ def index_select(call: Call) -> Sequence[Paint]:
 
 
 def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Stripe]:
-    """The stripe of the slots that a known index names; the slots of the index itself live and die with
-    those.
+    """The stripe of the slots that a known index names, or a mask lets through; the slots of the index itself
+    live and die with those.
 
     Rows of a parameter, as of a table of positions, are pinned: which of them are read does not depend on the
     channels around.
     """
-    found, values = call.stripes(x, axis), call.canvas.value_of(index)
-    if (
-        len(found) != 1
-        or values is None
-        or values.dim() != 1
-        or values.dtype == torch.bool
-        or call.canvas.is_fixed(x)
-    ):
+    found, mask = call.stripes(x, axis), index.dtype == torch.bool
+    # a mask made of numbers would let less through once these are zero
+    values = call.canvas.constant_of(index) if mask else call.canvas.value_of(index)
+    if len(found) != 1 or values is None or values.dim() != 1 or call.canvas.is_fixed(x):
         call.pin(found, "picked by an index")
         call.pin(call.paint(index), "used as an index")
         return []
-    picked = found[0].take(values.cpu().numpy())
+    places = values.nonzero()[:, 0] if mask else values
+    picked = found[0].take(places.cpu().numpy())
     if len(picked.labels) == 1:
-        keep_place(call, found, int(values))
+        keep_place(call, found, int(places))
     for stripe in call.paint(index):
-        call.canvas.couple(stripe.labels, picked.labels)
+        call.canvas.couple(stripe.labels, found[0].labels if mask else picked.labels)
     return [picked]
 
 
 def index(call: Call) -> Sequence[Paint]:
     """x[i, :, j] with index tensors: the indexed axes are pinned, unless a known list names slots of one; the
-    others keep their stripes.
+    others keep their stripes. A mask whose values are known stands for the places where it is true.
     """
-    x, indices, out = call.args[0], call.args[1], call.outputs[0]
+    x, out = call.args[0], call.outputs[0]
+    indices = [one for index in call.args[1] for one in _along_axes(call, index)]
     used = [axis for axis, tensor in enumerate(indices) if tensor is not None]
-    call.canvas.note_unlisted(indices)
-    if len(used) == 1 and out.dim() == x.dim():
-        found = _reordered(call, x, used[0], indices[used[0]])
+    call.canvas.note_unlisted(call.args[1])
+    only = indices[used[0]]
+    if len(used) == 1 and only is not None and out.dim() == x.dim():
+        found = _reordered(call, x, used[0], only)
         return ((*(y for y in call.paint(x) if y.axis != used[0]), *found),)
     for tensor in indices:
         call.pin(call.paint(tensor), "used as an index")
     call.pin([y for y in call.paint(x) if y.axis in used], "picked by an index")
-    if any(tensor is not None and tensor.dtype == torch.bool for tensor in indices):
+    if any(t is not None and t.dtype == torch.bool and call.canvas.value_of(t) is None for t in indices):
         call.pin(call.paint(x), "picked by a boolean mask")
         return ((),)
     width = out.dim() - (x.dim() - len(used))
@@ -72,6 +71,12 @@ def index(call: Call) -> Sequence[Paint]:
     rest = [axis for axis in range(x.dim()) if axis not in used]
     moved = {axis: i + (width if i >= place else 0) for i, axis in enumerate(rest)}
     return (tuple(y.on(moved[y.axis]) for y in call.paint(x) if y.axis in moved),)
+
+
+def _along_axes(call: Call, index: Tensor | None) -> list[Tensor | None]:
+    """An index for each of the axes that it goes along: a known mask has several."""
+    known = index is not None and index.dtype == torch.bool and call.canvas.value_of(index) is not None
+    return [index] * (index.dim() if known and index is not None else 1)
 
 
 def embedding(call: Call) -> Sequence[Paint]:

@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
+from prunus._foundation.warned import warn
 from prunus.errors import ArgumentError, TraceError
 from prunus.paint.inputs import tensors_in
+from prunus.paint.model_copy import walk
 from prunus.surgery.traced.code import compile_graph, copy_graph
 from prunus.surgery.traced.literals import operator_name
 from prunus.surgery.traced.pickled import graph_of, state_of
@@ -139,6 +142,24 @@ def _switch(node: fx.Node, training: bool) -> bool:
         return False  # without running statistics it always uses those of the batch
     node.update_arg(index, training)
     return True
+
+
+def set_modes(traced: TracedModule, model: nn.Module) -> None:
+    """Give a traced model the mode of the one that it was traced from, and its batch norms theirs, which are
+    frozen in some trainings; warns of dropout in another mode, as the graph has one for all of that.
+    """
+    traced.train(model.training)
+    modules = walk(model)
+    for name, module in walk(traced).items():
+        if isinstance(module, TracedBatchNorm) and name in modules:
+            module.training = modules[name].training
+    apart = [
+        name
+        for name, module in modules.items()
+        if isinstance(module, _DropoutNd) and module.p and module.training != model.training
+    ]
+    if apart:
+        warn(f"{apart[0]} is not in the mode of {type(model).__name__}; in the traced graph all dropout is.")
 
 
 def install_batch_norm(shell: nn.Module, path: str, momentum: float | None, eps: float) -> None:
