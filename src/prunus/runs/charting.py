@@ -13,6 +13,7 @@ from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.paint import trace
 from prunus.report import runs_page
+from prunus.report.html import facts
 from prunus.report.result import read
 from prunus.report.runs import Runs, gather
 from prunus.runs.loading import open_model
@@ -60,6 +61,8 @@ def _check(folder: Path, result: dict[str, Any]) -> None:
     try:
         runs = gather({folder.name: result})
         runs.choice()
+        if "environment" in result:
+            facts(result)
         wrong = [
             point
             for point in runs.points
@@ -98,7 +101,7 @@ def _result(folder: Path, build: str) -> dict[str, Any]:
     steps = [{"step": "trained", "value": record["accuracy"]}]
     count = ((record["model"] or {}).get("data") or {}).get("test", 0)
     return {
-        "command": record["command"],
+        "command": record.get("command", ""),
         "model": record["model"],
         "accuracy": {"count": count, "steps": steps},
         "cost": {"after": asdict(trace(opened.model, opened.arguments()).cost())},
