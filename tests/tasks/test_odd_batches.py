@@ -142,6 +142,23 @@ def test_targets_that_are_no_classes_are_told(values: Any, words: str) -> None:
         task.figures(pooled().eval())
 
 
+def test_samples_without_a_class_are_told() -> None:
+    """Cross-entropy leaves the label -100 out, and accuracy counted it as wrong."""
+    labels = LABELS.clone()
+    labels[::3] = -100
+    split, scale = Split((IMAGES * 50).clamp(0, 255).to(torch.uint8), labels), ((0.5,) * 3, (0.5,) * 3)
+    for task in (Task(split, split, split, normalise=scale), Task(*[parts(8, labels)] * 3)):
+        with pytest.raises(
+            (ConfigError, DataError), match="class indices from 0 on, not -100: leave samples"
+        ):
+            task.figures(pooled())
+    with pytest.raises(DataError, match="not -100"):
+        Task(split, normalise=scale).fit(pooled(), CONFIG)
+    Task(split, normalise=scale, loss=nn.CrossEntropyLoss()).fit(pooled(), CONFIG)  # which may know better
+    own = Task(*[parts(8, labels)] * 3, metric=lambda o, t: 100.0 * (o.argmax(1) == t)[:])
+    assert own.figures(pooled())[0] < 100
+
+
 def test_targets_may_be_anything_that_the_loss_takes() -> None:
     def mean(outputs: Tensor, targets: Any) -> Tensor:
         return outputs.square().mean()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import prunus
 from prunus import data
@@ -97,6 +97,13 @@ def test_a_network_of_any_task_is_pruned_to_a_tolerance(stream: bool) -> None:
     assert all(outcome.limit.baseline - trial.lowest <= 20.0 for trial in accepted)
 
 
+class Stream(IterableDataset[Any]):
+    """Samples without a length."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from zip(FEW.images.float(), FEW.labels)
+
+
 def once() -> Iterator[tuple[Tensor, Tensor]]:
     yield torch.zeros(1), torch.zeros(1)
 
@@ -106,6 +113,11 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
     [
         (lambda: Task(FEW), DataError, r"pixels from 0 to 255: the task needs normalise"),
         (lambda: Task(once()), ConfigError, "batches that can be read again"),  # type: ignore[arg-type]
+        (
+            lambda: Task(pairs(FEW, 10), test=DataLoader(Stream(), 4)),
+            ConfigError,
+            "test is a DataLoader that does not know how many batches it has: give .* a __len__",
+        ),
         (lambda: Task(pairs(FEW, 10), loss="mine"), ConfigError, "A loss is a function"),  # type: ignore[arg-type]
         (lambda: Task(pairs(FEW, 10), metric=3), ConfigError, "A metric is a function"),  # type: ignore[arg-type]
         (lambda: Task(pairs(FEW, 10)).points(network()), DataError, "no validation samples"),

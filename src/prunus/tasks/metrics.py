@@ -95,7 +95,13 @@ class Accuracy:
                 f"Top-1 accuracy is of class indices in a tensor of shape ({len(outputs)},), one per sample,"
                 f" not of {given(targets)}: give the task such targets, or a metric of its own."
             )
-        return list(zip(targets.tolist(), outputs.argmax(1).tolist()))
+        true = targets.tolist()
+        if true and min(true) < 0:
+            raise ConfigError(
+                f"Top-1 accuracy is of class indices from 0 on, not {min(true)}: leave samples without a"
+                " class out, or give the task a metric of its own."
+            )
+        return list(zip(true, outputs.argmax(1).tolist()))
 
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
         """100 or 0 of every sample."""

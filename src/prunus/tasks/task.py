@@ -20,7 +20,7 @@ from prunus._foundation.wording import given
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
 from prunus.surgery.parts import core, is_core, whole
-from prunus.tasks.batches import Batches, first_batches, pair_of
+from prunus.tasks.batches import Batches, check_batches, first_batches, pair_of
 from prunus.tasks.inputs import Inputs, WithTargets
 from prunus.tasks.losses import own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
@@ -109,11 +109,8 @@ class Task:
                     f"The samples to {name} on are pixels from 0 to 255: the task needs normalise=(mean, std)"
                     " of their planes."
                 )
-        elif isinstance(part, Iterator) or not isinstance(part, Batches):
-            raise ConfigError(
-                f"{name} must be samples, or batches that can be read again, such as a list or a DataLoader,"
-                f" not {given(part)}."
-            )
+        else:
+            check_batches(name, part)
 
     def example_inputs(self) -> Any:
         """One input of the model: the task's own, or the first training sample; raises DataError where there

@@ -55,7 +55,9 @@ class Course:
         self.device, dtype = placement(model)
         self.supply: Feed | Stream
         if isinstance(data, Split):
-            self.objective = Objective(loss, config.label_smoothing, highest_label(data))
+            self.objective = Objective(
+                loss, config.label_smoothing, highest_label(data, classes=loss is None)
+            )
             self.supply = Feed(
                 data,
                 _given(normalise),
