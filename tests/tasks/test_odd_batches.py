@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import prunus
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, PrunusError
+from prunus.methods.adversarial import adversarial_pruning
+from prunus.methods.at_initialisation import snip_pruning
 from prunus.tasks import Task
 from prunus.training import TrainConfig, recalibrate
 
@@ -189,6 +191,31 @@ def test_targets_may_be_anything_that_the_loss_takes() -> None:
 def test_losses_that_teach_nothing_are_told(loss: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Task(parts(8), loss=loss).fit(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), CONFIG)
+
+
+def test_methods_that_call_the_network_themselves_take_any_inputs() -> None:
+    """What the discriminator learns from was called with the batch in place of its inputs."""
+    for kind in (tuple, lambda pair: dict(zip("xy", pair))):
+        batches = [(kind((images, -images)), labels) for images, labels in parts(8)]
+        out = adversarial_pruning(
+            Two(), Task(batches, batches, batches), strength=2000.0, every=1, config=CONFIG
+        )
+        assert out.found["numbers"].max() < 1 and out.verification.exact
+
+
+def test_pruning_at_the_start_takes_any_targets() -> None:
+    """Those of keypoints, boxes and the like lie in a dictionary."""
+
+    def named(outputs: Tensor, targets: Any) -> Tensor:
+        return F.cross_entropy(outputs, targets["y"], reduction="none")
+
+    def right(outputs: Tensor, targets: Any) -> Tensor:
+        return 100.0 * (outputs.argmax(1) == targets["y"])
+
+    batches = [(x, {"y": y}) for x, y in parts(8)[:2]]
+    out = snip_pruning(pooled(), Task(batches, batches, batches, loss=named, metric=right), config=CONFIG)
+    plain = snip_pruning(pooled(), Task(*[parts(8)[:2]] * 3), config=CONFIG)
+    assert out.plan.groups == plain.plan.groups and out.metric == plain.metric
 
 
 def test_a_metric_gives_one_number_per_sample() -> None:
