@@ -21,7 +21,12 @@ Loss = Callable[[Any, Any], Tensor]
 
 def with_penalty(loss: Loss, penalty: Callable[[], Tensor]) -> Loss:
     """The mean of a loss, and something besides that does not look at outputs."""
-    return lambda outputs, targets: as_tensor(loss(outputs, targets)).mean() + penalty()
+
+    def both(outputs: Any, targets: Any) -> Tensor:
+        return as_tensor(loss(outputs, targets)).mean() + penalty()
+
+    both.__wrapped__ = loss  # type: ignore[attr-defined]  # it may have a state, which checkpoints hold
+    return both
 
 
 def cross_entropy(outputs: Tensor, targets: Any, smoothing: float, reduction: str) -> Tensor:
