@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -234,12 +235,13 @@ def test_tensors_that_are_not_dense_are_named(
     what: str, state: dict[str, Tensor], tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     weight = state["0.weight"]
-    state["0.weight"] = {
-        "sparse": weight.to_sparse,
+    makers: dict[str, Callable[[], Tensor]] = {
+        "sparse": lambda: weight.to_sparse(),
         "no data": lambda: weight.to("meta"),
         "quantised": lambda: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8),
         "nested": lambda: torch.nested.nested_tensor(list(weight)),
-    }[what]()
+    }
+    state["0.weight"] = makers[what]()
     torch.save(state, tmp_path / "net.pt")
     with pytest.raises(FileFormatError, match=r"holds 0\.weight as .* dense tensors"):
         load_weights(small(), tmp_path / "net.pt")

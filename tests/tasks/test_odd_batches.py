@@ -193,6 +193,19 @@ def test_losses_that_teach_nothing_are_told(loss: Any, words: str) -> None:
         Task(parts(8), loss=loss).fit(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), CONFIG)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_batches_come_in_the_type_of_the_model(dtype: torch.dtype) -> None:
+    """As samples in memory do, and losses are those of outputs in single precision, as in training."""
+    task, model = Task(*[parts(8)[:2]] * 3), pooled().to(dtype).eval()
+    outputs = model(IMAGES[:16].to(dtype)).detach()
+    wide = outputs.float() if dtype == torch.bfloat16 else outputs
+    assert task.figures(model)[1] == pytest.approx(float(F.cross_entropy(wide, LABELS[:16])), rel=1e-6)
+    double = [(x.double(), y) for x, y in parts(16)[:1]]
+    for given in (task, Task(double, double, double)):
+        assert prunus.shrink(model, given, rate=0.4).verification.exact
+        assert given.fit(pooled().to(dtype), TrainConfig(epochs=1, lr=1e-3), validation=None).epochs
+
+
 def test_methods_that_call_the_network_themselves_take_any_inputs() -> None:
     """What the discriminator learns from was called with the batch in place of its inputs."""
     for kind in (tuple, lambda pair: dict(zip("xy", pair))):

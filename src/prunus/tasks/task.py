@@ -24,6 +24,7 @@ from prunus.tasks.batches import Batches, check_batches, first_batches, pair_of
 from prunus.tasks.inputs import Inputs, WithTargets
 from prunus.tasks.losses import own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
+from prunus.tasks.placed import moved, placed
 from prunus.tasks.samples import Samples, read_at_once
 from prunus.tasks.words import in_words
 from prunus.training.calibration import Calibration
@@ -32,7 +33,7 @@ from prunus.training.config import TrainConfig
 from prunus.training.evaluation import evaluate, mode, placement, sample_by_sample
 from prunus.training.feeding import Normalise, batches
 from prunus.training.loop import train
-from prunus.training.objective import Loss, as_tensor, with_penalty
+from prunus.training.objective import Loss, as_tensor, wide, with_penalty
 from prunus.training.progress import History
 from prunus.training.recalibration import recalibrate_if_better, recalibrate_on, seen
 
@@ -147,9 +148,10 @@ class Task:
     def batches(
         self, part: Part, batch_size: int | None = None, model: nn.Module | None = None
     ) -> Iterator[Batch]:
-        """(inputs, targets) of a part, in order, where the model lies; `batch_size` is of samples, batches
-        have their own. What is validated and tested on comes in the same order in every pass, also from
-        loaders that shuffle, so that samples can be compared in pairs.
+        """(inputs, targets) of a part, in order, where the model lies, inputs with a point in the type of its
+        numbers; `batch_size` is of samples, batches have their own. What is validated and tested on comes in
+        the same order in every pass, also from loaders that shuffle, so that samples can be compared in
+        pairs.
         """
         found = self._part(part)
         batch_size = batch_size or self.batch_size or read_at_once(found)
@@ -160,7 +162,8 @@ class Task:
             return
         read = found.of(batch_size) if isinstance(found, Samples) else found
         for number, batch in enumerate(read if part == "train" else drawn_alike(read)):
-            yield tree_map_only(Tensor, lambda tensor: tensor.to(device), pair_of(batch, number, part))
+            inputs, targets = pair_of(batch, number, part)
+            yield (inputs, targets) if model is None else (placed(inputs, model), moved(targets, model))
 
     def calibration(
         self, samples: int | None = None, seed: int = 0, *, last: bool = False
@@ -310,7 +313,7 @@ class Task:
     def _outputs(self, model: nn.Module, part: Part) -> Iterator[tuple[int, Batch]]:
         """How many samples a batch has, and what the model makes of them, with their targets."""
         for inputs, targets in self.batches(part, model=model):
-            yield samples_of(inputs, targets), (self.called(model, inputs), targets)
+            yield samples_of(inputs, targets), (wide(self.called(model, inputs)), targets)
 
     def called(self, model: nn.Module, inputs: Any) -> Any:
         """What a model, itself and not its core, makes of the inputs of a batch."""
@@ -324,7 +327,7 @@ class Task:
             return own_losses(
                 model(*inputs, targets) if isinstance(inputs, tuple) else model(inputs, targets), targets
             )
-        return as_tensor(self.per_sample_loss(self.called(model, inputs), targets)).mean()
+        return as_tensor(self.per_sample_loss(wide(self.called(model, inputs)), targets)).mean()
 
     def fit(
         self,

@@ -70,7 +70,7 @@ class Course:
             )
         else:
             self.objective = Objective(loss, config.label_smoothing, 0)
-            self.supply = Stream(data, self.device, config.channels_last)
+            self.supply = Stream(data, self.device, dtype, config.channels_last)
         self.full_steps = self._steps_on(len(self.supply), config.epochs - 1)
         self.most_steps = self._steps_on(len(self.supply), 0)
         self.ranks = Ranks.current()

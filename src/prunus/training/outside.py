@@ -23,8 +23,8 @@ class Outside:
     """
 
     def __init__(self, loss: Loss | None, data: Any) -> None:
-        while hasattr(loss, "__wrapped__"):
-            loss = loss.__wrapped__
+        while (inner := getattr(loss, "__wrapped__", None)) is not None:
+            loss = inner
         self._loss = loss if isinstance(loss, nn.Module) else None
         self._data = data
 
