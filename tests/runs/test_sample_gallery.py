@@ -45,8 +45,9 @@ def test_damaged_files_of_samples_end_no_training(tmp_path: Path) -> None:
     records = [EpochRecord(1, 0.0, None, None, 0.1, 1.0, samples=20)]
     whole = panel(tmp_path, History(TrainConfig(), tuple(records), 1), SPLIT, CLASSES)
     integers = [np.array(one, np.int32) for one in ([30], [-1], [[0, 0], [0, 0]], [0] * 100_000)]
-    for number, wrong in enumerate([*integers, np.zeros(2)], 2):
-        np.save(tmp_path / f"epoch-000{number}.npy", wrong)
+    wrong: list[np.ndarray] = [*integers, np.zeros(2)]
+    for number, one in enumerate(wrong, 2):
+        np.save(tmp_path / f"epoch-000{number}.npy", one)
     (tmp_path / "epoch-0007.npy").write_bytes(b"nothing")
     (tmp_path / "epoch-0008.npy").mkdir()
     if hasattr(os, "mkfifo"):

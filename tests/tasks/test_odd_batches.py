@@ -56,6 +56,11 @@ def parts(size: int, values: Any = LABELS) -> list[Any]:
     return [(IMAGES[i : i + size], values[i : i + size]) for i in range(0, len(IMAGES), size)]
 
 
+def everywhere(batches: list[Any], **options: Any) -> Task:
+    """Trained on, chosen by and reported on the same batches."""
+    return Task(batches, batches, batches, **options)
+
+
 @pytest.mark.parametrize("kind", ["tuple", "list", "names"])
 def test_several_inputs_need_no_loss_of_their_own(kind: str) -> None:
     kinds: dict[str, Any] = {"tuple": tuple, "list": list, "names": lambda pair: dict(zip("xy", pair))}
@@ -149,7 +154,7 @@ def test_samples_without_a_class_are_told() -> None:
     labels = LABELS.clone()
     labels[::3] = -100
     split, scale = Split((IMAGES * 50).clamp(0, 255).to(torch.uint8), labels), ((0.5,) * 3, (0.5,) * 3)
-    for task in (Task(split, split, split, normalise=scale), Task(*[parts(8, labels)] * 3)):
+    for task in (Task(split, split, split, normalise=scale), everywhere(parts(8, labels))):
         with pytest.raises(
             (ConfigError, DataError), match="class indices from 0 on, not -100: leave samples"
         ):
@@ -157,7 +162,7 @@ def test_samples_without_a_class_are_told() -> None:
     with pytest.raises(DataError, match="not -100"):
         Task(split, normalise=scale).fit(pooled(), CONFIG)
     Task(split, normalise=scale, loss=nn.CrossEntropyLoss()).fit(pooled(), CONFIG)  # which may know better
-    own = Task(*[parts(8, labels)] * 3, metric=lambda o, t: 100.0 * (o.argmax(1) == t)[:])
+    own = everywhere(parts(8, labels), metric=lambda o, t: 100.0 * (o.argmax(1) == t)[:])
     assert own.figures(pooled())[0] < 100
 
 
@@ -196,7 +201,7 @@ def test_losses_that_teach_nothing_are_told(loss: Any, words: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_batches_come_in_the_type_of_the_model(dtype: torch.dtype) -> None:
     """As samples in memory do, and losses are those of outputs in single precision, as in training."""
-    task, model = Task(*[parts(8)[:2]] * 3), pooled().to(dtype).eval()
+    task, model = everywhere(parts(8)[:2]), pooled().to(dtype).eval()
     outputs = model(IMAGES[:16].to(dtype)).detach()
     wide = outputs.float() if dtype == torch.bfloat16 else outputs
     assert task.figures(model)[1] == pytest.approx(float(F.cross_entropy(wide, LABELS[:16])), rel=1e-6)
@@ -227,7 +232,7 @@ def test_pruning_at_the_start_takes_any_targets() -> None:
 
     batches = [(x, {"y": y}) for x, y in parts(8)[:2]]
     out = snip_pruning(pooled(), Task(batches, batches, batches, loss=named, metric=right), config=CONFIG)
-    plain = snip_pruning(pooled(), Task(*[parts(8)[:2]] * 3), config=CONFIG)
+    plain = snip_pruning(pooled(), everywhere(parts(8)[:2]), config=CONFIG)
     assert out.plan.groups == plain.plan.groups and out.metric == plain.metric
 
 
