@@ -174,7 +174,8 @@ def as_metric(metric: Any) -> Metric:
     if isinstance(metric, Metric):
         return metric
     if callable(metric):
-        return Mean(metric, getattr(metric, "__name__", "metric").replace("_", " "))
+        name = getattr(metric, "__name__", "<lambda>")
+        return Mean(metric, "metric" if name == "<lambda>" else name.replace("_", " "))
     raise ConfigError(
         "A metric is a function (outputs, targets) -> points of every sample, or an object with entries()"
         f" and points(), not {given(metric)}."
