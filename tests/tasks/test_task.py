@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import prunus
 from prunus import data
-from prunus.errors import ConfigError, DataError
+from prunus.errors import ArgumentError, ConfigError, DataError
 from prunus.methods.common import Target
 from prunus.methods.one_shot import one_shot
-from prunus.tasks import Task
+from prunus.tasks import Accuracy, Task
 from prunus.training import TrainConfig, batches, evaluate
 
 DIGITS = data.load("digits")
@@ -120,6 +120,22 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
         ),
         (lambda: Task(pairs(FEW, 10), loss="mine"), ConfigError, "A loss is a function"),  # type: ignore[arg-type]
         (lambda: Task(pairs(FEW, 10), metric=3), ConfigError, "A metric is a function"),  # type: ignore[arg-type]
+        (
+            lambda: Task(pairs(FEW, 10), metric=Accuracy),
+            ConfigError,
+            "the class Accuracy; make one of it first",
+        ),
+        (
+            lambda: Task(pairs(FEW, 10), loss=nn.CrossEntropyLoss),
+            ConfigError,
+            "not the class CrossEntropyLoss; make one of it first",
+        ),
+        (lambda: Task(pairs(FEW, 10), classes=[0, 1]), ConfigError, "classes must be a tuple of texts"),  # type: ignore[arg-type]
+        (lambda: Task(pairs(FEW, 10), classes="ab"), ConfigError, "classes must be a tuple of texts"),  # type: ignore[arg-type]
+        (lambda: Task(pairs(FEW, 10), name=3), ConfigError, "name must be a text"),  # type: ignore[arg-type]
+        (lambda: Task(pairs(FEW, 10), batch_size=0), ArgumentError, "batch_size must be at least 1"),
+        (lambda: Task(pairs(FEW, 10), batch_size=2.5), ConfigError, "batch_size must be a whole number"),  # type: ignore[arg-type]
+        (lambda: Task(pairs(FEW, 10), core_forward=3), ConfigError, "core_forward must be a function"),  # type: ignore[arg-type]
         (lambda: Task(pairs(FEW, 10)).points(network()), DataError, "no validation samples"),
         (lambda: Task(pairs(FEW, 10)).samples("train"), ConfigError, "works on samples in memory"),
         (lambda: Task([torch.zeros(3)]).example_inputs(), DataError, r"must be a pair \(inputs, targets\)"),

@@ -171,14 +171,14 @@ def as_metric(metric: Any) -> Metric:
     """A metric from what a user gave: one of these classes, an object like them, or a function (outputs,
     targets) -> (batch,).
     """
-    if isinstance(metric, Metric):
+    if isinstance(metric, Metric) and not isinstance(metric, type):
         return metric
-    if callable(metric):
+    if callable(metric) and not isinstance(metric, type):
         name = getattr(metric, "__name__", "<lambda>")
         return Mean(metric, "metric" if name == "<lambda>" else name.replace("_", " "))
     raise ConfigError(
         "A metric is a function (outputs, targets) -> points of every sample, or an object with entries()"
-        f" and points(), not {given(metric)}."
+        f" and points(), not {given(metric)}{'; make one of it first' if isinstance(metric, type) else ''}."
     )
 
 

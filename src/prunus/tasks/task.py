@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from prunus._foundation.arguments import at_least, check_fields
 from prunus._foundation.confidence import Rows, value_of
 from prunus._foundation.seeds import drawn_alike
 from prunus._foundation.wording import given
@@ -22,7 +23,7 @@ from prunus.errors import ConfigError, DataError, TraceError
 from prunus.surgery.parts import core, is_core, whole
 from prunus.tasks.batches import Batches, check_batches, first_batches, pair_of
 from prunus.tasks.inputs import Inputs, WithTargets
-from prunus.tasks.losses import own_losses, smoothed
+from prunus.tasks.losses import check_loss, own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
 from prunus.tasks.placed import moved, placed
 from prunus.tasks.samples import Samples, read_at_once
@@ -38,6 +39,7 @@ from prunus.training.progress import History
 from prunus.training.recalibration import recalibrate_if_better, recalibrate_on, seen
 
 Part = Literal["train", "validation", "test"]
+PLAIN = ("normalise", "core_inputs", "classes", "name", "batch_size", "core_forward")  # by their annotations
 CALIBRATION = 1024  # samples
 RECALIBRATION = 20  # batches
 EVALUATED = 500  # small images that are evaluated at once
@@ -93,11 +95,9 @@ class Task:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_metric", Accuracy() if self.metric is None else as_metric(self.metric))
-        if not (self.loss is None or self.loss == "model" or callable(self.loss)):
-            raise ConfigError(
-                'A loss is a function (outputs, targets) -> losses of the samples, or "model", not'
-                f" {given(self.loss)}."
-            )
+        check_fields(self, ConfigError, only=PLAIN)
+        at_least(1, batch_size=1 if self.batch_size is None else self.batch_size)
+        check_loss(self.loss)
         for name in ("train", "validation", "test"):
             self._check(name, getattr(self, name))
 
