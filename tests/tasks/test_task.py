@@ -121,12 +121,12 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
         (lambda: Task(pairs(FEW, 10), loss="mine"), ConfigError, "A loss is a function"),  # type: ignore[arg-type]
         (lambda: Task(pairs(FEW, 10), metric=3), ConfigError, "A metric is a function"),  # type: ignore[arg-type]
         (
-            lambda: Task(pairs(FEW, 10), metric=Accuracy),
+            lambda: Task(pairs(FEW, 10), metric=Accuracy),  # type: ignore[arg-type]
             ConfigError,
             "the class Accuracy; make one of it first",
         ),
         (
-            lambda: Task(pairs(FEW, 10), loss=nn.CrossEntropyLoss),
+            lambda: Task(pairs(FEW, 10), loss=nn.CrossEntropyLoss),  # type: ignore[arg-type]
             ConfigError,
             "not the class CrossEntropyLoss; make one of it first",
         ),
