@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from prunus._foundation.seeds import drawn_alike, seeded
+from prunus.tasks.own import First
 
 
 def drawn() -> tuple[float, float, float]:
@@ -74,3 +76,26 @@ def test_loaders_that_shuffle_give_the_same_order(own: bool) -> None:
     assert torch.cat([batch[0] for batch in drawn_alike(loader)]).tolist() == passes[0]
     others = [torch.cat([batch[0] for batch in loader]).tolist() for _ in range(2)]
     assert others[0] != others[1], "everybody else's passes are drawn anew"
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_workers_that_persist_and_batches_that_are_given_away_come_in_one_order(
+    own: bool, away: bool, workers: int
+) -> None:
+    """Samples are compared in pairs, so that another order in the first pass is another result."""
+    generator = torch.Generator().manual_seed(5) if own else None
+    loader = DataLoader(
+        TensorDataset(torch.arange(20)),
+        batch_size=3,
+        shuffle=True,
+        generator=generator,
+        num_workers=workers,
+        persistent_workers=bool(workers),
+    )
+    first: Any = First(loader, 4) if away else loader
+    state = torch.get_rng_state()
+    passes = [torch.cat([batch[0] for batch in drawn_alike(first)]).tolist() for _ in range(3)]
+    assert passes[0] == passes[1] == passes[2] and torch.equal(torch.get_rng_state(), state)
+    assert not own or torch.equal(loader.generator.get_state(), torch.Generator().manual_seed(5).get_state())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from prunus._foundation.wording import dtype_name, given
+from prunus._foundation.wording import dtype_name, given, printable
 
 
 def test_values_are_named_in_few_words() -> None:
@@ -15,3 +15,8 @@ def test_values_are_named_in_few_words() -> None:
 
 def test_types_of_numbers_have_the_names_that_torch_gives_them() -> None:
     assert [dtype_name(kind) for kind in (torch.float16, torch.int64)] == ["float16", "int64"]
+
+
+def test_only_what_controls_terminals_is_written_out() -> None:
+    assert printable("a\x1b[1m\x9b\x7f\u2028\udcff") == r"a\x1b[1m\x9b\x7f\u2028\udcff"
+    assert printable("é字 \u202f×\u200d\u2060\t\n") == "é字 \u202f×\u200d\u2060\t\n"

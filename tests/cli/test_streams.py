@@ -103,6 +103,31 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     assert shown.out == "data[old]/x[/b] runs/[i]: [red]\n" and shown.err.count("reading [/x]") == 2
 
 
+HOSTILE = "a\x1b]0;b\x07\x9b31m\u202ec\ud800 \u202fd\u2060"
+HARMLESS = "a\\x1b]0;b\\x07\\x9b31m\\u202ec\\ud800 \u202fd\u2060"
+
+
+def test_names_from_files_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Records, layers and classes come from strangers: escape sequences are written out, spaces stay."""
+    console.show(HOSTILE, console.bold(HOSTILE))
+    console.show_table(HOSTILE, [HOSTILE, "b"], [[HOSTILE, "1"]])
+    console.show_plain(f"{HOSTILE}\n")
+    with console.bars() as watch:
+        watch.say(HOSTILE)
+        watch(HOSTILE, 0, 0)
+    streams.say(HOSTILE)
+    shown = "".join(capsys.readouterr())
+    assert shown.count(HARMLESS) == 2 + 3 + 1 + 1 + 1 + 1
+    assert not any(one in shown for one in "\x1b\x07\x9b\u202e\ud800")
+
+
+def test_json_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_json({HOSTILE: "\U000e0041\x85ö"})
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == {HOSTILE: "\U000e0041\x85ö"} and "ö" in shown
+    assert not any(one in shown for one in "\x1b\x07\x9b\x85\u202e\U000e0041")
+
+
 def test_tables_are_whole_on_narrow_terminals(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

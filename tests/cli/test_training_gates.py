@@ -15,6 +15,8 @@ from tests.cli.test_training import RUN, SHORT, done, invoke
 from prunus import data
 from prunus.cli.app import app
 from prunus.deploy.onnx import runner
+from prunus.errors import PrunusError
+from prunus.runs import gated as runs_gated
 from prunus.runs.loading import open_model
 from prunus.training import batches
 
@@ -84,6 +86,21 @@ def test_a_gated_network_comes_out_with_its_report(plain: str, tmp_path: Path) -
         fast = runner(run / "model.onnx")
         for one in images[:20]:
             assert np.allclose(fast(one[None])[0], network(one[None])[0], atol=1e-4)
+
+
+def test_gates_are_not_lost_where_they_cannot_be_exported(
+    plain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: Any, **more: Any) -> None:
+        raise PrunusError("Gates cannot be exported to ONNX: it is so.")
+
+    monkeypatch.setattr(runs_gated, "export_gated", fails)
+    made = invoke(*[one for one in settings(plain) if one != "--no-onnx"], "-o", str(tmp_path))
+    assert made.exit_code == 1 and "it is so; all else that was made is in the folder" in made.stderr
+    assert {"gates.safetensors", "model.safetensors", "result.json"} <= {
+        one.name for one in tmp_path.iterdir()
+    }
+    assert open_model(str(tmp_path), gated=True).model is not None
 
 
 def test_other_commands_and_the_folder_of_a_gated_network(

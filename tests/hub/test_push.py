@@ -169,6 +169,28 @@ def test_a_folder_that_is_none_of_a_run_is_told(
         prunus.push_to_hub(tmp_path / "nowhere", "me/net", dry_run=True)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("layers", [{"name": "conv1"}]),
+        ("layers", [1]),
+        ("target", {}),
+        ("verification", {}),
+        ("notes", 3),
+        ("accuracy", {"steps": 1}),
+        ("model", {"name": "lenet5", "options": "x"}),
+        ("cost", {"before": {}, "after": {}}),
+    ],
+)
+def test_a_record_that_no_run_writes_is_named(key: str, value: Any, run: Any, tmp_path: Path) -> None:
+    """A folder may be anybody's: these were errors of Python."""
+    shutil.copytree(run.folder, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    (tmp_path / "run" / "result.json").write_text(json.dumps(record | {key: value}))
+    with pytest.raises(FileFormatError, match=r"The record in .*run lacks what a model card needs \(\w+: "):
+        prunus.push_to_hub(tmp_path / "run", "me/net", dry_run=True)
+
+
 def test_a_damaged_network_does_not_go_up(run: Any, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     shutil.copytree(run.folder, folder)

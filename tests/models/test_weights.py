@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,51 @@ def test_files_of_other_kinds_are_named_in_one_sentence(what: str, tmp_path: Pat
     text = str(caught.value)
     assert text.endswith(".") and "\n" not in text and "\x1b" not in text
     assert not any(words in text for words in ("weights_only", "two options", "can still be loaded", "["))
+
+
+def test_packed_archives_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
+    """Torch's reader unpacks what torch never packs: 100 MB of zeros in a file of 100 kB."""
+    torch.save({"weight": torch.zeros(25_000_000)}, tmp_path / "whole.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pth") as whole,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in whole.namelist():
+            bomb.writestr(name, whole.read(name))
+    with pytest.raises(FileFormatError, match=r"bomb\.pth unpacks to 100,\d+,\d+ bytes"):
+        load_weights(nn.Linear(2, 2), tmp_path / "bomb.pth")
+
+
+@pytest.mark.parametrize("what", ["sparse", "no data", "quantised", "nested"])
+def test_tensors_that_are_not_dense_are_named(
+    what: str, state: dict[str, Tensor], tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    weight = state["0.weight"]
+    makers: dict[str, Callable[[], Tensor]] = {
+        "sparse": lambda: weight.to_sparse(),
+        "no data": lambda: weight.to("meta"),
+        "quantised": lambda: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8),
+        "nested": lambda: torch.nested.nested_tensor(list(weight)),
+    }
+    state["0.weight"] = makers[what]()
+    torch.save(state, tmp_path / "net.pt")
+    with pytest.raises(FileFormatError, match=r"holds 0\.weight as .* dense tensors"):
+        load_weights(small(), tmp_path / "net.pt")
+
+
+def test_numbers_that_the_model_does_not_take_are_told(state: dict[str, Tensor], tmp_path: Path) -> None:
+    """They were cut off in silence, or with torch's warning."""
+    path, counts = tmp_path / "net.pt", "1.num_batches_tracked"
+    for name, value, said in (
+        ("0.weight", state["0.weight"] + 1j, r"holds complex numbers in 0\.weight"),
+        (counts, torch.tensor(1.5), f"holds {counts} as float32, with numbers that int64"),
+    ):
+        torch.save(state | {name: value}, path)
+        with pytest.raises(FileFormatError, match=said):
+            load_weights(small(), path)
+    torch.save(state | {counts: torch.tensor(3.0), "0.weight": state["0.weight"].double()}, path)
+    load_weights(model := small(), path)
+    assert same(model, state | {counts: torch.tensor(3)})
+    torch.save(state | {"0.weight": state["0.weight"].double() + 1e300}, path)
+    with pytest.warns(UserWarning, match=r"NaN or infinite, in 0\.weight"):
+        load_weights(small(), path)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
+import prunus
 from prunus._foundation import atomic
-from prunus.errors import ConfigError, FileFormatError
-from prunus.runs.delivery import FILES, PROGRESS, check, run_files
+from prunus.errors import ConfigError, FileFormatError, PrunusError
+from prunus.models import lenet5
+from prunus.report.result import read
+from prunus.runs.delivery import FILES, PROGRESS, check, deliver, run_files
+from prunus.runs.describe import Provenance
+from prunus.runs.settings import Delivery
 from prunus.storage import fileset
 from prunus.storage.lock import folder_lock
 
@@ -103,3 +111,39 @@ def test_a_folder_that_no_run_made_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "kept" / "1.png").write_text("the user's")
     with pytest.raises(ConfigError, match="kept is a folder that no run made, and a new run would remove it"):
         check(tmp_path, with_onnx=False, with_report=False)
+
+
+@dataclass
+class Found:
+    """What no exporter knows."""
+
+    logits: Tensor
+
+
+class Unusual(nn.Module):
+    """A network that runs and trains, and cannot be exported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = lenet5(image_size=8)
+
+    def forward(self, x: Tensor) -> Found:
+        return Found(self.network(x))
+
+
+def test_no_training_is_lost_where_the_network_cannot_be_exported(tmp_path: Path) -> None:
+    """Hours of it were, as nothing was written."""
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    model, inputs = Unusual().eval(), torch.zeros(1, 1, 8, 8)
+    out = prunus.shrink(model, None, example_inputs=inputs, rate=0.4)
+    about = Provenance({"name": "mine:Unusual"})
+    delivery = Delivery(report=False)
+    with pytest.raises(PrunusError, match=r"cannot be exported to ONNX: .*; all else that was made is in"):
+        deliver(tmp_path / "out", model, out, inputs, about, delivery)
+    files = {"model.safetensors", "plan.json", "result.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == files
+    result = read(tmp_path / "out" / "result.json")
+    assert set(result["files"]) == {"model", "plan"}
+    assert [row["runtime"] for row in result["latency"]] == ["PyTorch"]
+    small = prunus.load(tmp_path / "out", Unusual)
+    torch.testing.assert_close(small(inputs).logits, out.model(inputs).logits)

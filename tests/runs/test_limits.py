@@ -97,3 +97,26 @@ def test_a_percentage_is_told_before_anything_is_built(
     result = CliRunner().invoke(app, ["prune", "nets_of_limits:build", *arguments, "-o", "out"])
     assert result.exit_code == 1 and "did you mean 0.3?" in result.stderr and "--rate" in result.stderr
     assert not (tmp_path / "IMPORTED").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tolerance", "0.5%"], "--tolerance takes a plain number, not 0.5% (did you mean 0.5?)"),  # points
+        (["--rate", ".5%"], "not .5% (did you mean 0.005?)"),
+        (["--rate", "x%"], "--rate takes a plain number, not x%."),
+        (["--rate", "0,5"], "not 0,5 (did you mean 0.5?)"),
+        (["--macs", "200k"], "--macs takes a plain number, not 200k (did you mean 200000?)"),
+        (["--macs=1.5 GMACs"], "not 1.5 GMACs (did you mean 1500000000?)"),
+        (["--bytes", "64KiB"], "--bytes takes a plain number, not 64KiB (did you mean 65536?)"),
+        (["--bytes", "5B"], "--bytes takes a plain number, not 5B."),
+        (["--latency", "50%"], "--latency takes a plain number, not 50% (did you mean 0.5?)"),
+        (["--latency", "1.5s"], "a number of them above 1, not '1.5s'."),
+    ],
+)
+def test_numbers_spelled_in_other_ways_are_told_how(arguments: list[str], said: str, tmp_path: Path) -> None:
+    """Half a percent of a tolerance was taken for 0.005 points, and what latency was given for no number."""
+    command = ["prune", "lenet5", "--input-shape", "1,1,8,8", *arguments, "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1 and said in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,22 @@ def test_the_gallery_shows_what_was_kept_most_and_least_often(tmp_path: Path) ->
         shown = np.asarray(pillow.open(io.BytesIO(base64.b64decode(picture["png"]))))
         assert np.array_equal(shown, IMAGES[place, 0].numpy()) and picture["label"] == f"class {place % 10}"
     assert len(critical["pictures"]) == len(redundant["pictures"]) == sample_gallery.SHOWN
+
+
+def test_damaged_files_of_samples_end_no_training(tmp_path: Path) -> None:
+    """What is no list of samples counts for nothing where a run is resumed; no pipe is waited for."""
+    write(tmp_path, 0, Selection(np.isin(np.arange(30), range(20))))
+    records = [EpochRecord(1, 0.0, None, None, 0.1, 1.0, samples=20)]
+    whole = panel(tmp_path, History(TrainConfig(), tuple(records), 1), SPLIT, CLASSES)
+    integers = [np.array(one, np.int32) for one in ([30], [-1], [[0, 0], [0, 0]], [0] * 100_000)]
+    wrong: list[np.ndarray] = [*integers, np.zeros(2)]
+    for number, one in enumerate(wrong, 2):
+        np.save(tmp_path / f"epoch-000{number}.npy", one)
+    (tmp_path / "epoch-0007.npy").write_bytes(b"nothing")
+    (tmp_path / "epoch-0008.npy").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "epoch-0009.npy")
+    assert panel(tmp_path, History(TrainConfig(), tuple(records), 1), SPLIT, CLASSES) == whole
 
 
 def test_without_a_selection_there_is_no_gallery(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from prunus import runs
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, FileFormatError
 from prunus.runs.records import TRAINING_FILE, read_training
+from prunus.runs.run import METRICS, noted
 from prunus.runs.training import recipe_of
 
 
@@ -23,6 +25,21 @@ def test_a_training_goes_by_its_recipe(tmp_path: Path) -> None:
         runs.train(runs.Recipe("digits", "lenet5", epochs=1, limit=100), tmp_path, resume=True)
     with pytest.raises(ConfigError, match="The recipe: lr must be above 0"):
         runs.train(runs.Recipe("digits", "lenet5", lr=-1.0), tmp_path / "other")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_damaged_metrics_end_no_resumed_training(tmp_path: Path) -> None:
+    """Bytes that are no text were an error after the first epoch, and a pipe was waited for without end."""
+    recipe = runs.Recipe("digits", "lenet5", epochs=1, limit=100)
+    found = runs.train(recipe, tmp_path)["accuracy"]
+    metrics = tmp_path / METRICS
+    metrics.write_bytes(b"\xff\xfe\n")
+    assert noted(metrics) == "\ufffd\ufffd\n" and noted(tmp_path / "none") == ""
+    assert runs.train(recipe, tmp_path, resume=True)["accuracy"] == found
+    metrics.unlink()
+    os.mkfifo(metrics)
+    with pytest.raises(FileFormatError, match=r"metrics\.jsonl is a named pipe"):
+        runs.train(recipe, tmp_path, resume=True)
 
 
 def test_what_was_given_goes_before_what_a_file_says(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,3 +77,18 @@ def test_features_are_maxima_and_behind_a_global_average_pooling_means() -> None
         for channel, number in enumerate(channels(graph, "2.weight")):
             assert found[sample, number] == pytest.approx(float(second[sample, channel].mean()), rel=1e-4)
     assert labels.tolist() == list(range(5))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [torch.rand(3), torch.zeros(3, 4, 4, dtype=torch.int64), {"boxes": torch.zeros(3, 4)}, None],
+    ids=["numbers", "masks", "boxes", "none"],
+)
+def test_targets_that_are_no_classes_are_told(target: Any) -> None:
+    """Numbers to be predicted were each a class of its own."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    graph = prunus.trace(network(), BATCHES[0])
+    with pytest.raises(PlanError, match="labels are whole numbers"):
+        scores.pls(graph, [(BATCHES[0][:3], target)])
+    with pytest.raises(PlanError, match="other numbers of samples than there are labels"):
+        scores.pls(graph, [(BATCHES[0][:3], torch.arange(2))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -58,3 +59,10 @@ def test_a_function_is_a_metric_by_its_name_and_one_number_per_sample() -> None:
 def test_nothing_to_measure_on_is_told() -> None:
     with pytest.raises(DataError, match="no samples to measure on"):
         measured(Accuracy(), [])
+
+
+def test_functions_without_a_name_are_called_a_metric() -> None:
+    """Reports said <lambda>."""
+    for metric in (lambda outputs, targets: outputs, partial(squared_error)):
+        assert as_metric(metric).name == "metric"
+    assert as_metric(squared_error).name == "squared error"

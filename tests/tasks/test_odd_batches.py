@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import prunus
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, PrunusError
+from prunus.methods.adversarial import adversarial_pruning
+from prunus.methods.at_initialisation import snip_pruning
 from prunus.tasks import Task
 from prunus.training import TrainConfig, recalibrate
 
@@ -52,6 +54,11 @@ def pooled() -> nn.Sequential:
 
 def parts(size: int, values: Any = LABELS) -> list[Any]:
     return [(IMAGES[i : i + size], values[i : i + size]) for i in range(0, len(IMAGES), size)]
+
+
+def everywhere(batches: list[Any], **options: Any) -> Task:
+    """Trained on, chosen by and reported on the same batches."""
+    return Task(batches, batches, batches, **options)
 
 
 @pytest.mark.parametrize("kind", ["tuple", "list", "names"])
@@ -142,6 +149,23 @@ def test_targets_that_are_no_classes_are_told(values: Any, words: str) -> None:
         task.figures(pooled().eval())
 
 
+def test_samples_without_a_class_are_told() -> None:
+    """Cross-entropy leaves the label -100 out, and accuracy counted it as wrong."""
+    labels = LABELS.clone()
+    labels[::3] = -100
+    split, scale = Split((IMAGES * 50).clamp(0, 255).to(torch.uint8), labels), ((0.5,) * 3, (0.5,) * 3)
+    for task in (Task(split, split, split, normalise=scale), everywhere(parts(8, labels))):
+        with pytest.raises(
+            (ConfigError, DataError), match="class indices from 0 on, not -100: leave samples"
+        ):
+            task.figures(pooled())
+    with pytest.raises(DataError, match="not -100"):
+        Task(split, normalise=scale).fit(pooled(), CONFIG)
+    Task(split, normalise=scale, loss=nn.CrossEntropyLoss()).fit(pooled(), CONFIG)  # which may know better
+    own = everywhere(parts(8, labels), metric=lambda o, t: 100.0 * (o.argmax(1) == t)[:])
+    assert own.figures(pooled())[0] < 100
+
+
 def test_targets_may_be_anything_that_the_loss_takes() -> None:
     def mean(outputs: Tensor, targets: Any) -> Tensor:
         return outputs.square().mean()
@@ -172,6 +196,44 @@ def test_targets_may_be_anything_that_the_loss_takes() -> None:
 def test_losses_that_teach_nothing_are_told(loss: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Task(parts(8), loss=loss).fit(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), CONFIG)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_batches_come_in_the_type_of_the_model(dtype: torch.dtype) -> None:
+    """As samples in memory do, and losses are those of outputs in single precision, as in training."""
+    task, model = everywhere(parts(8)[:2]), pooled().to(dtype).eval()
+    outputs = model(IMAGES[:16].to(dtype)).detach()
+    wide = outputs.float() if dtype == torch.bfloat16 else outputs
+    assert task.figures(model)[1] == pytest.approx(float(F.cross_entropy(wide, LABELS[:16])), rel=1e-6)
+    double = [(x.double(), y) for x, y in parts(16)[:1]]
+    for given in (task, Task(double, double, double)):
+        assert prunus.shrink(model, given, rate=0.4).verification.exact
+        assert given.fit(pooled().to(dtype), TrainConfig(epochs=1, lr=1e-3), validation=None).epochs
+
+
+def test_methods_that_call_the_network_themselves_take_any_inputs() -> None:
+    """What the discriminator learns from was called with the batch in place of its inputs."""
+    for kind in (tuple, lambda pair: dict(zip("xy", pair))):
+        batches = [(kind((images, -images)), labels) for images, labels in parts(8)]
+        out = adversarial_pruning(
+            Two(), Task(batches, batches, batches), strength=2000.0, every=1, config=CONFIG
+        )
+        assert out.found["numbers"].max() < 1 and out.verification.exact
+
+
+def test_pruning_at_the_start_takes_any_targets() -> None:
+    """Those of keypoints, boxes and the like lie in a dictionary."""
+
+    def named(outputs: Tensor, targets: Any) -> Tensor:
+        return F.cross_entropy(outputs, targets["y"], reduction="none")
+
+    def right(outputs: Tensor, targets: Any) -> Tensor:
+        return 100.0 * (outputs.argmax(1) == targets["y"])
+
+    batches = [(x, {"y": y}) for x, y in parts(8)[:2]]
+    out = snip_pruning(pooled(), Task(batches, batches, batches, loss=named, metric=right), config=CONFIG)
+    plain = snip_pruning(pooled(), everywhere(parts(8)[:2]), config=CONFIG)
+    assert out.plan.groups == plain.plan.groups and out.metric == plain.metric
 
 
 def test_a_metric_gives_one_number_per_sample() -> None:

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import prunus
 from prunus import data
-from prunus.errors import ConfigError, DataError
+from prunus.errors import ArgumentError, ConfigError, DataError
 from prunus.methods.common import Target
 from prunus.methods.one_shot import one_shot
-from prunus.tasks import Task
+from prunus.tasks import Accuracy, Task
 from prunus.training import TrainConfig, batches, evaluate
 
 DIGITS = data.load("digits")
@@ -97,6 +97,13 @@ def test_a_network_of_any_task_is_pruned_to_a_tolerance(stream: bool) -> None:
     assert all(outcome.limit.baseline - trial.lowest <= 20.0 for trial in accepted)
 
 
+class Stream(IterableDataset[Any]):
+    """Samples without a length."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from zip(FEW.images.float(), FEW.labels)
+
+
 def once() -> Iterator[tuple[Tensor, Tensor]]:
     yield torch.zeros(1), torch.zeros(1)
 
@@ -106,8 +113,29 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
     [
         (lambda: Task(FEW), DataError, r"pixels from 0 to 255: the task needs normalise"),
         (lambda: Task(once()), ConfigError, "batches that can be read again"),  # type: ignore[arg-type]
+        (
+            lambda: Task(pairs(FEW, 10), test=DataLoader(Stream(), 4)),
+            ConfigError,
+            "test is a DataLoader that does not know how many batches it has: give .* a __len__",
+        ),
         (lambda: Task(pairs(FEW, 10), loss="mine"), ConfigError, "A loss is a function"),  # type: ignore[arg-type]
         (lambda: Task(pairs(FEW, 10), metric=3), ConfigError, "A metric is a function"),  # type: ignore[arg-type]
+        (
+            lambda: Task(pairs(FEW, 10), metric=Accuracy),  # type: ignore[arg-type]
+            ConfigError,
+            "the class Accuracy; make one of it first",
+        ),
+        (
+            lambda: Task(pairs(FEW, 10), loss=nn.CrossEntropyLoss),  # type: ignore[arg-type]
+            ConfigError,
+            "not the class CrossEntropyLoss; make one of it first",
+        ),
+        (lambda: Task(pairs(FEW, 10), classes=[0, 1]), ConfigError, "classes must be a tuple of texts"),  # type: ignore[arg-type]
+        (lambda: Task(pairs(FEW, 10), classes="ab"), ConfigError, "classes must be a tuple of texts"),  # type: ignore[arg-type]
+        (lambda: Task(pairs(FEW, 10), name=3), ConfigError, "name must be a text"),  # type: ignore[arg-type]
+        (lambda: Task(pairs(FEW, 10), batch_size=0), ArgumentError, "batch_size must be at least 1"),
+        (lambda: Task(pairs(FEW, 10), batch_size=2.5), ConfigError, "batch_size must be a whole number"),  # type: ignore[arg-type]
+        (lambda: Task(pairs(FEW, 10), core_forward=3), ConfigError, "core_forward must be a function"),  # type: ignore[arg-type]
         (lambda: Task(pairs(FEW, 10)).points(network()), DataError, "no validation samples"),
         (lambda: Task(pairs(FEW, 10)).samples("train"), ConfigError, "works on samples in memory"),
         (lambda: Task([torch.zeros(3)]).example_inputs(), DataError, r"must be a pair \(inputs, targets\)"),

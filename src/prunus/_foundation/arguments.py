@@ -12,7 +12,7 @@ import builtins
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
 from functools import cache, wraps
 from typing import Any, TypeVar
@@ -86,13 +86,15 @@ def one_each(name: str, values: Any, whose: str, count: int) -> None:
         )
 
 
-def check_fields(settings: Any, kind: type[PrunusError] = ArgumentError) -> None:
-    """Check the fields of a dataclass against its annotations and make their numbers plain, for use in
-    `__post_init__`.
+def check_fields(
+    settings: Any, kind: type[PrunusError] = ArgumentError, only: Collection[str] | None = None
+) -> None:
+    """Check the fields of a dataclass, or only some, against its annotations and make their numbers plain,
+    for use in `__post_init__`.
     """
     hints = _hints(type(settings))
     for field in fields(settings):
-        if field.name in hints:
+        if field.name in hints and (only is None or field.name in only):
             value = getattr(settings, field.name)
             plain = checked_as(hints[field.name], field.name, value, kind)
             if plain is not value:

@@ -39,7 +39,8 @@ def drawn_alike(things: Iterable[T]) -> Iterator[T]:
     does: it has random numbers of its own from torch (on the processor), NumPy and Python, and those of
     everybody else are as if it drew none. A generator that hangs on it is put back to where it was.
     """
-    own = _generators(things)
+    start_workers(things)
+    own = generators_of(things)
     before = [generator.get_state() for generator in own]
     state = _first()
     try:
@@ -57,8 +58,33 @@ def drawn_alike(things: Iterable[T]) -> Iterator[T]:
             generator.set_state(kept)
 
 
-def _generators(things: Any) -> list[torch.Generator]:
-    """Those of a `DataLoader`, and of what draws for it."""
+def start_workers(things: Any) -> None:
+    """Let the workers of a `DataLoader` that persist begin now, if they have not: their first pass draws one
+    number more than those that follow, and so would have another order. Nothing else is drawn from.
+    """
+    loader = _innermost(things)
+    if not getattr(loader, "persistent_workers", False) or getattr(loader, "_iterator", None) is not None:
+        return
+    own = generators_of(loader)
+    before = [generator.get_state() for generator in own]
+    with _swapped(_states()):
+        iter(loader)
+    for generator, kept in zip(own, before):
+        generator.set_state(kept)
+
+
+def _innermost(things: Any) -> Any:
+    """The loader whose batches others give away."""
+    while not callable(inner := getattr(things, "batches", None)) and inner is not None:
+        things = inner
+    return things
+
+
+def generators_of(things: Any) -> list[torch.Generator]:
+    """The generators of a `DataLoader`, or of one whose batches are given away, and of what draws for it,
+    each once and in the same order always.
+    """
+    things = _innermost(things)
     sampler = getattr(things, "sampler", None)
     holders = (things, sampler, getattr(things, "batch_sampler", None), getattr(sampler, "sampler", None))
     found = {id(one): one for one in (getattr(holder, "generator", None) for holder in holders)}

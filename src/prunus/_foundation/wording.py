@@ -6,6 +6,7 @@ import inspect
 import sys
 import types
 import typing
+import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar, Union
@@ -136,6 +137,21 @@ def advice(hint: Any, value: Any) -> str:
     )
 
 
+JOINERS = "\u200b\u200c\u200d\u2060"  # what keeps words or letters together, or lets them part
+
+
+def printable(text: str) -> str:
+    """A text as any terminal may show it: what would move the cursor, change colours, run letters backwards
+    or is half a character is written out, since it may come from a file. Line ends and tabs stay.
+    """
+    return "".join(
+        c
+        if c.isprintable() or c in "\n\t" or c in JOINERS or unicodedata.category(c) == "Zs"
+        else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in text
+    )
+
+
 def dtype_name(kind: object) -> str:
     """What torch calls a type of numbers, without its own name: "float16"."""
     return str(kind).removeprefix("torch.")
@@ -147,4 +163,4 @@ def is_torch(value: Any) -> bool:
     return torch is not None and isinstance(value, (torch.Tensor, torch.nn.Module))
 
 
-__all__ = ["advice", "dtype_name", "given", "is_torch", "near", "wanted"]
+__all__ = ["advice", "dtype_name", "given", "is_torch", "near", "printable", "wanted"]

@@ -1,7 +1,10 @@
-"""What the terminal shows: progress on stderr, tables or one JSON object on stdout."""
+"""What the terminal shows: progress on stderr, tables or one JSON object on stdout. Names and notes may come
+from files, so nothing that controls terminals gets through.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunus._foundation.json_files import to_json
+from prunus._foundation.wording import printable
 from prunus.cli.streams import written
 
 NARROWEST = 60  # columns, for tables whose cells may be folded
@@ -43,7 +47,7 @@ class Bars:
             self.finish()
             self.step, self.started = step, time.monotonic()
             if self.progress is not None:
-                self.task = self.progress.add_task(step.capitalize(), total=None)
+                self.task = self.progress.add_task(printable(step.capitalize()), total=None)
         if self.progress is not None and self.task is not None and total:
             self.progress.update(self.task, completed=done, total=total)
 
@@ -51,7 +55,7 @@ class Bars:
         """A line that stays, on stderr."""
         with suppress(OSError):
             console = Console(stderr=True, emoji=False) if self.progress is None else self.progress.console
-            console.print(text, highlight=False, markup=False, soft_wrap=True)
+            console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def finish(self) -> None:
         """Complete the current step."""
@@ -63,7 +67,9 @@ class Bars:
         else:
             with suppress(OSError):  # progress that nobody can read ends no work
                 Console(stderr=True, emoji=False).print(
-                    f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False, markup=False
+                    f"{printable(self.step)}: {time.monotonic() - self.started:.1f} s",
+                    highlight=False,
+                    markup=False,
                 )
         self.step, self.task = "", None
 
@@ -95,8 +101,8 @@ def bars() -> Iterator[Bars]:
 
 
 def show_json(data: Mapping[str, Any]) -> None:
-    """The one object on stdout; what its encoding lacks is escaped."""
-    text = to_json(data, 2)
+    """The one object on stdout; what its encoding lacks, and what controls terminals, is escaped."""
+    text = "".join(one if printable(one) == one else json.dumps(one)[1:-1] for one in to_json(data, 2))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
@@ -108,7 +114,7 @@ def show_json(data: Mapping[str, Any]) -> None:
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
     """A quiet table; the first `left` columns are flush left, numbers flush right."""
     table = Table(
-        title=title or None,
+        title=printable(title) or None,
         title_justify="left",
         title_style="bold",
         box=None,
@@ -117,10 +123,10 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]],
     )
     for place, name in enumerate(header):
         table.add_column(
-            name, justify="left" if place < left else "right", header_style="dim", overflow="fold"
+            printable(name), justify="left" if place < left else "right", header_style="dim", overflow="fold"
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     console = Console(emoji=False)
     if not console.is_terminal or console.width < NARROWEST:
         # a pipe has no width, and terminals wrap lines better than tables wrap words: nothing is folded
@@ -132,7 +138,7 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]],
 def show_plain(text: str) -> None:
     """A text on stdout as it is, of any number of lines."""
     with written():
-        print(text)
+        print(printable(text))
 
 
 def bold(text: object) -> tuple[str, str]:
@@ -143,4 +149,5 @@ def bold(text: object) -> tuple[str, str]:
 def show(*parts: str | tuple[str, str]) -> None:
     """One line on stdout, of texts that are taken as they are, whatever brackets are in them."""
     with written():
-        Console(emoji=False).print(Text.assemble(*parts), soft_wrap=True)
+        safe = [printable(part) if isinstance(part, str) else (printable(part[0]), part[1]) for part in parts]
+        Console(emoji=False).print(Text.assemble(*safe), soft_wrap=True)

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from prunus._foundation.wording import printable
 from prunus.errors import FileFormatError
 
 PLAIN = "prunus.plain"  # the name of the error handler
@@ -102,4 +103,4 @@ def finish() -> OSError | None:
 def say(text: str) -> None:
     """A line on stderr, if it can be written."""
     with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from prunus._foundation.launch import launch
 from prunus._foundation.progress import unwatched
 from prunus.cli import options as given
 from prunus.cli import recipe_options as keys
@@ -164,4 +164,4 @@ def _find_lr(context: typer.Context, flags: Mapping[str, Any], recipe: Path | No
 
 def _leads() -> bool:
     """Whether this process is the only one, or the first of those that torchrun has started."""
-    return os.environ.get("RANK", "0") == "0"
+    return launch().first

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from prunus.cli.failures import out_of_memory
 from prunus.errors import ConfigError
-from prunus.runs.limits import check_percentages, check_settings
+from prunus.runs.limits import check_settings, check_spelling
 
 COMMAND = "prunus.command"  # where the context keeps what the user typed
 WHOLE = "prunus.whole-help"  # where it keeps that all options are to be shown
@@ -35,9 +35,7 @@ class Verb(TyperCommand):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Look at what was typed, and parse it."""
         _check_values(args, self.params)
-        check_percentages(
-            args, {flag: param.name for param in self.params for flag in param.opts if param.name}
-        )
+        check_spelling(args, {flag: param.name for param in self.params for flag in param.opts if param.name})
         return super().make_context(info_name, args, parent=parent, **extra)
 
     def get_params(self, ctx: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from prunus.errors import FileFormatError, HubError, PrunusError, clause
 from prunus.hub.public import without_paths
 from prunus.methods.common import Outcome
 from prunus.models.catalogue import build_recorded, is_plain_name
-from prunus.report.result import Result, read
+from prunus.report.result import Result, read, understood
 from prunus.runs.describe import files as described
 from prunus.runs.records import RESULT_FILE, TRAINING_FILE
 
@@ -36,6 +36,7 @@ MODELS = {
     "int8": "model.int8.onnx",
     "int8-data": "model.int8.onnx.data",
 }
+PURPOSE = "a model card"
 FILES = (*MODELS.values(), RESULT_FILE, CONFIG_FILE, CARD_FILE)
 
 
@@ -62,11 +63,13 @@ class Contents:
         result: without paths of this machine.
         models: files of networks and plans, by the names that they get.
         alone: whether the network is loaded without its dense one being given.
+        folder: of the run, where there is one: its result may be anybody's.
     """
 
     result: Mapping[str, Any]
     models: Mapping[str, Path]
     alone: bool
+    folder: Path | None = None
 
     def records(self) -> dict[str, bytes]:
         """`result.json` and `config.json`."""
@@ -92,7 +95,9 @@ def contents_of(out: Path | str | Outcome | Mapping[str, Any], made: Made) -> It
             " prunus.runs returned, unchanged."
         )
     folder = out.folder if isinstance(out, Result) else Path(out)
-    yield _checked(_read(folder), folder, made)
+    with understood(folder, PURPOSE):
+        found = _checked(_read(folder), folder, made)
+    yield replace(found, folder=folder)
 
 
 def config(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ from prunus._foundation.arguments import door
 from prunus.errors import HubError
 from prunus.hub.card import About, card_of
 from prunus.hub.client import asked, check_name, client, require
-from prunus.hub.contents import CARD_FILE, FILES, Contents, Made, contents_of
+from prunus.hub.contents import CARD_FILE, FILES, PURPOSE, Contents, Made, contents_of
 from prunus.methods.common import Outcome
+from prunus.report.result import understood
 
 if TYPE_CHECKING:
     from prunus.tasks import Task
@@ -89,8 +91,9 @@ def push_to_hub(
     about = About(license, base_model, control)
     with contents_of(out, Made(name, options, task)) as contents:
         about = About(license, base_model, control, contents.alone)
-        text = card_of(contents.result, repo_id, about)
-        written = contents.records() | {CARD_FILE: text.encode()}
+        with understood(contents.folder, PURPOSE) if contents.folder else nullcontext():
+            text = card_of(contents.result, repo_id, about)
+            written = contents.records() | {CARD_FILE: text.encode(errors="backslashreplace")}
         sizes = {one: len(content) for one, content in written.items()} | {
             one: path.stat().st_size for one, path in contents.models.items()
         }

@@ -149,8 +149,8 @@ def _rows(logits: Tensor) -> Tensor:
 def _classes(teacher: nn.Module, task: Task) -> int:
     """How many there are; raises ConfigError where there are no logits."""
     with mode(teacher, training=False), torch.no_grad():
-        logits = teacher(seen_by(task, teacher))
-    if not isinstance(logits, Tensor) or logits.dim() < 2 or task.loss == "model":
+        logits = None if task.loss == "model" else task.called(teacher, seen_by(task, teacher))
+    if not isinstance(logits, Tensor) or logits.dim() < 2:
         raise ConfigError(
             f"{type(teacher).__name__} must return logits (batch, classes), by which student and teacher are"
             " told apart."

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
 from prunus._foundation.finite import warn_of_nonfinite
+from prunus._foundation.wording import dtype_name
 from prunus.coding.container import is_coded
 from prunus.errors import FileFormatError
 
@@ -25,6 +26,7 @@ _OBJECT = re.compile(
     re.I,
 )
 _NAME = re.compile(r"GLOBAL ([\w.]+)")
+PACKED = 16 * 2**20  # bytes that the entries of an archive may be longer than the archive
 HOLDERS = ("state_dict", "model")  # entries of a training checkpoint that hold the weights
 
 
@@ -42,24 +44,26 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
             `weights_only=True`.
 
     Raises:
-        FileFormatError: no such file, a damaged file, one that holds more than tensors, or weights of another
-            network (the text lists what is missing, what is too many and which shapes differ).
+        FileFormatError: no such file, a damaged file, one that holds more than dense tensors, or weights of
+            another network (the text lists what is missing, what is too many and which shapes differ), or
+            numbers that its types cannot take.
     """
     path = Path(path)
     state = _unwrapped(read_state(path), model.state_dict())
     _check(state, model, path)
-    warn_of_nonfinite(state, str(path))
-    model.load_state_dict(state, strict=False)
+    model.load_state_dict(_taken(state, model, path), strict=False)
 
 
 def read_state(path: str | Path) -> Mapping[str, Tensor]:
     """The tensors of a weight file by name.
 
     Raises:
-        FileFormatError: no such file, a damaged file, or one that holds more than tensors.
+        FileFormatError: no such file, a damaged file, one that unpacks to far more than its size, or one that
+            holds more than dense tensors.
     """
     path = Path(path)
     _check_file(path)
+    _check_unpacked(path)
     content: Any
     try:
         with warnings.catch_warnings():
@@ -81,6 +85,11 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise FileFormatError(
                 f"{path} is no plain state_dict: its entry {name!r} is a {type(value).__name__}."
+            )
+        if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise FileFormatError(
+                f"{path} holds {name} as {_form(value)}, and weights are read from dense tensors: make it one"
+                " before it is saved."
             )
     return content
 
@@ -105,6 +114,52 @@ def _check_file(path: Path) -> None:
             f"{path} is a coded file, which holds its network and not weights alone; give it in place of the"
             " network, or open it with prunus.load."
         )
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises FileFormatError for an archive whose entries are packed: torch writes them as they are, so that
+    what is read is as long as the file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            needed = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return  # no archive, or one of which its reader says what is wrong
+    if needed > path.stat().st_size + PACKED:
+        raise FileFormatError(
+            f"{path} unpacks to {needed:,} bytes, which torch.save never makes of so small a file: save the"
+            " state_dict again."
+        )
+
+
+def _form(value: Tensor) -> str:
+    """What a tensor is that is not dense."""
+    if value.is_meta:
+        return "a tensor without data"
+    return "a nested tensor" if value.is_nested else "quantised" if value.is_quantized else "a sparse tensor"
+
+
+def _taken(state: Mapping[str, Tensor], model: nn.Module, path: Path) -> dict[str, Tensor]:
+    """The numbers in the types that the model has. Raises FileFormatError where these take others than the
+    file holds, and warns of what is no number, or becomes none.
+    """
+    expected, found = model.state_dict(), dict[str, Tensor]()
+    for name, value in state.items():
+        kind = expected[name].dtype
+        if value.is_complex() and not kind.is_complex:
+            raise FileFormatError(
+                f"{path} holds complex numbers in {name}, and {type(model).__name__} real ones: they are of"
+                " another network."
+            )
+        found[name] = value.to(kind)
+        whole = not (kind.is_floating_point or kind.is_complex)
+        if whole and value.dtype != kind and not torch.equal(found[name].to(value.dtype), value):
+            raise FileFormatError(
+                f"{path} holds {name} as {dtype_name(value.dtype)}, with numbers that"
+                f" {dtype_name(kind)}, the type that {type(model).__name__} has, does not take."
+            )
+    warn_of_nonfinite(found, str(path))
+    return found
 
 
 def _trouble(path: Path, message: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from prunus._foundation.wording import printable
+
 if TYPE_CHECKING:
     from prunus.paint.graph import ChannelGraph
 
@@ -64,4 +66,4 @@ def graph_table(graph: ChannelGraph) -> str:
     if graph.notes:
         lines += ["", "removing these channels is inexact:"]
         lines += [f"  {len(note.channels)} channels: {note.text}" for note in graph.notes[:MOST_REASONS]]
-    return "\n".join(lines)
+    return printable("\n".join(lines))  # names may come from a file

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree
 
 from prunus._foundation.progress import Watch, unwatched
+from prunus._foundation.wording import given
 from prunus.errors import TargetError
 from prunus.measure.machine import Machine
 from prunus.measure.shapes import timed_layers
@@ -50,19 +51,20 @@ def wanted(latency: float | str) -> Wanted:
 
     Raises TargetError if it is neither.
     """
+    typed = latency
     if isinstance(latency, str):
-        found = re.fullmatch(r"\s*([0-9.]+)\s*(ms)?\s*", latency)
+        found = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*(ms)?\s*", latency)
         try:
             number = float(found[1]) if found else math.nan
         except ValueError:
             number = math.nan
-        if found and found[2] and number > 0:
+        if found and found[2] and 0 < number < math.inf:
             return Wanted(None, number)
         latency = number
     if not (math.isfinite(latency) and latency > 0):
         raise TargetError(
             "latency is a share up to 1.0, milliseconds as in '12ms', or a number of them above 1, not"
-            f" {latency!r}."
+            f" {given(typed)}."
         )
     return Wanted(latency, None) if latency <= 1 else Wanted(None, latency)
 

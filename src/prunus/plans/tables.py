@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prunus._foundation.wording import printable
 from prunus.paint.tables import MOST_REASONS, short, table
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def plan_table(plan: Plan) -> str:
         ]
     if plan.notes:
         lines += ["", "inexact, compact differs from masked:"] + [f"  {note}" for note in plan.notes]
-    return "\n".join(lines)
+    return printable("\n".join(lines))  # names may come from a file
 
 
 def _share(after: int, before: int) -> str:

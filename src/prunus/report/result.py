@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.json_files import read_json
-from prunus.errors import FileFormatError, clause
+from prunus.errors import FileFormatError, PrunusError, clause
 from prunus.storage.lock import settle
 
 # Raised when a key changes its meaning or goes away; new keys alone do not raise it.
@@ -51,6 +52,23 @@ def read(path: Path | str) -> dict[str, Any]:
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be read as a result: {clause(error)}.") from error
     return result
+
+
+@contextmanager
+def understood(folder: Path, purpose: str) -> Iterator[None]:
+    """Around what makes something of a record that lies in a folder: anybody may have written it, so it may
+    lack a field, or hold another kind of value.
+
+    Raises FileFormatError, which says so; whatever has a name of its own comes through.
+    """
+    try:
+        yield
+    except PrunusError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise FileFormatError(
+            f"The record in {folder} lacks what {purpose} needs ({type(error).__name__}: {clause(error)})."
+        ) from error
 
 
 def write_json(result: Mapping[str, Any], path: Path | str) -> None:

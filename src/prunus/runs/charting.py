@@ -10,10 +10,11 @@ from typing import Any
 
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Watch, unwatched
-from prunus.errors import ConfigError, FileFormatError, clause
+from prunus.errors import ConfigError, FileFormatError
 from prunus.paint import trace
 from prunus.report import runs_page
-from prunus.report.result import read
+from prunus.report.html import facts
+from prunus.report.result import read, understood
 from prunus.report.runs import Runs, gather
 from prunus.runs.loading import open_model
 from prunus.runs.records import RESULT_FILE, TRAINING_FILE, read_training
@@ -57,18 +58,16 @@ def chart(
 
 def _check(folder: Path, result: dict[str, Any]) -> None:
     """Raises FileFormatError, naming the folder, where a record is not made of what a chart needs."""
-    try:
+    with understood(folder, "a chart"):
         runs = gather({folder.name: result})
         runs.choice()
+        if "environment" in result:
+            facts(result)
         wrong = [
             point
             for point in runs.points
             if not all(math.isfinite(one) for one in (point.accuracy, point.macs, point.bytes))
         ]
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise FileFormatError(
-            f"The record in {folder} lacks what a chart needs ({type(error).__name__}: {clause(error)})."
-        ) from error
     if wrong or not 0 <= runs.error() < 100:
         raise FileFormatError(f"The record in {folder} has figures that no run has.")
 
@@ -98,7 +97,7 @@ def _result(folder: Path, build: str) -> dict[str, Any]:
     steps = [{"step": "trained", "value": record["accuracy"]}]
     count = ((record["model"] or {}).get("data") or {}).get("test", 0)
     return {
-        "command": record["command"],
+        "command": record.get("command", ""),
         "model": record["model"],
         "accuracy": {"count": count, "steps": steps},
         "cost": {"after": asdict(trace(opened.model, opened.arguments()).cost())},

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs, tensors
 from prunus.deploy.sheet import sheet_of
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, PrunusError, clause
 from prunus.measure import comparison
 from prunus.report import html
 from prunus.report.result import Result, write_json, write_text
@@ -35,14 +36,16 @@ from prunus.storage.lock import check_folder, folder_lock
 
 if TYPE_CHECKING:
     from prunus.methods.common import Outcome
+    from prunus.tasks import Task
 
+ONNX = "model.onnx"
 INDEX = ("training.json", "result.json")  # they say what the other files are
 FILES = (
     "model.safetensors",
     "gates.safetensors",
     "plan.json",
-    "model.onnx",
-    "model.onnx.data",
+    ONNX,
+    f"{ONNX}.data",
     FILE,
     f"{FILE}.data",
     "report.html",
@@ -128,22 +131,14 @@ def deliver(
 
     Raises:
         MissingExtraError, ConfigError, FileFormatError: as for `check` and `run_files`.
-        PrunusError: the model cannot be exported; or the quantiser gives up, when everything else is there.
+        PrunusError: the model cannot be exported, or the quantiser gives up; everything else is there then.
     """
     folder = Path(folder)
     check(folder, with_onnx=delivery.onnx, with_report=delivery.report)
-    failure: BaseException | None = None
     with run_files(folder) as staged:
         paths = {"model": staged / "model.safetensors", "plan": staged / "plan.json"}
-        measured, exported = comparison.compare_latency(
-            original,
-            outcome.model,
-            example_inputs,
-            with_onnx=delivery.onnx,
-            onnx_path=staged / "model.onnx",
-            dynamic_batch=delivery.dynamic_batch,
-            sheet=sheet_of(about.task),
-            watch=lambda step: watch(step, 0, 0),
+        measured, exported, failure = _timed(
+            original, outcome.model, example_inputs, staged, about.task, delivery, watch
         )
         watch("writing", 0, 0)
         storage.save(outcome.model, paths["model"])
@@ -178,6 +173,44 @@ def deliver(
     if failure is not None:
         raise failure
     return Result(result, folder)
+
+
+def _timed(
+    original: nn.Module,
+    small: nn.Module,
+    example_inputs: Inputs,
+    staged: Path,
+    task: Task | None,
+    delivery: Delivery,
+    watch: Watch,
+) -> tuple[tuple[comparison.Measured, ...], onnx.OnnxCheck | None, BaseException | None]:
+    """Latencies, the ONNX file, and why there is none although it is wanted: no training is lost with it."""
+    time = partial(
+        comparison.compare_latency,
+        original,
+        small,
+        example_inputs,
+        dynamic_batch=delivery.dynamic_batch,
+        sheet=sheet_of(task),
+        watch=lambda step: watch(step, 0, 0),
+    )
+    try:
+        return *time(with_onnx=delivery.onnx, onnx_path=staged / ONNX), None
+    except PrunusError as error:
+        if not delivery.onnx:
+            raise
+        return *time(with_onnx=False), without_onnx(error, staged)
+
+
+def without_onnx(error: PrunusError, staged: Path) -> PrunusError:
+    """What to raise once the folder of a run is there, where its network could not be exported: nothing else
+    is lost with that.
+    """
+    for draft in staged.glob(f"{ONNX}*"):
+        draft.unlink()
+    told = PrunusError(f"{clause(error)}; all else that was made is in the folder of the run.")
+    told.__cause__ = error
+    return told
 
 
 def _shape(example_inputs: Inputs) -> list[int]:

@@ -17,12 +17,12 @@ from prunus._foundation.environment import environment
 from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy import onnx
 from prunus.dynamic import DynamicNetwork, export_gated, save_gates, skipping
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, PrunusError
 from prunus.measure.per_input import over_inputs
 from prunus.measure.timing import pinned_threads
 from prunus.report.result import SCHEMA, Result
 from prunus.runs import by_class
-from prunus.runs.delivery import check, finish, run_files
+from prunus.runs.delivery import check, finish, run_files, without_onnx
 from prunus.runs.describe import Provenance
 from prunus.runs.settings import USUAL, Delivery
 from prunus.training import evaluate
@@ -86,9 +86,10 @@ def deliver_gated(
 
     Raises:
         MissingExtraError, ConfigError, FileFormatError: as for `prunus.runs.delivery.check` and `run_files`.
-        PrunusError: the network cannot be exported, or not skip its closed channels.
+        PrunusError: the network cannot skip its closed channels; or it cannot be exported, and everything
+            else is there then.
     """
-    folder, network = Path(folder), gated.network
+    folder, network, failure = Path(folder), gated.network, None
     check(folder, with_onnx=delivery.onnx, with_report=delivery.report)
     with run_files(folder) as staged:
         paths = {"model": staged / MODEL, "gates": staged / GATES}
@@ -98,7 +99,10 @@ def deliver_gated(
         fast, dense, exported = skipping(network, inputs[0]), first.plain().eval(), None
         if delivery.onnx:
             watch("exporting to ONNX", 0, 0)
-            exported = export_gated(network, torch.cat(inputs[:16]), staged / ONNX)
+            try:
+                exported = export_gated(network, torch.cat(inputs[:16]), staged / ONNX)
+            except PrunusError as error:
+                failure = without_onnx(error, staged)
         watch("asking the gates about test samples", 0, 0)
         shares, panel = activity_panel(network, task.samples("test"), task.normalisation, gated.classes)
         panel |= {"curve": curve(network, task), "gallery": gated.gallery(task.samples("test"), shares)}
@@ -118,6 +122,8 @@ def deliver_gated(
         }
         result["by_class"] = by_class.panel(task, None, gated.network)
         result = finish(result | dict(about.panels), staged, paths, exported, delivery.report)
+    if failure is not None:
+        raise failure
     return Result(result, folder)
 
 

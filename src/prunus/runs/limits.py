@@ -5,6 +5,7 @@ is read or built.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -179,8 +180,13 @@ def _check(key: str, name: str, value: Any) -> None:
     raise ConfigError(f"{name} must be {limit}, not {shown}{hint}.")
 
 
-def check_percentages(typed: Sequence[str], keys: Mapping[str, str]) -> None:
-    """Raises ConfigError for the first number that was given as a percentage, and says what it is as a share.
+_UNIT = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]{1,3})?) ?([kmgt]?)(i?)(b|macs?|params?)?", re.I)
+_COMMA = re.compile(r"0,[0-9]+")
+
+
+def check_spelling(typed: Sequence[str], keys: Mapping[str, str]) -> None:
+    """Raises ConfigError for the first number that was given as a percentage, with a unit or a decimal comma,
+    and says how it is spelled.
 
     Args:
         typed: the arguments of a verb.
@@ -188,10 +194,31 @@ def check_percentages(typed: Sequence[str], keys: Mapping[str, str]) -> None:
     """
     for before, text in zip(["", *typed], typed):
         flag, _, value = text.partition("=") if text.startswith("--") else (before, "", text)
-        if keys.get(flag) in LIMITS and value.endswith("%"):
-            try:
-                share = float(value.removesuffix("%")) / 100
-            except ValueError:
-                share = -1.0
-            hint = f" (did you mean {share:g}?)" if 0 <= share <= 1 else ""
+        key = keys.get(flag, "")
+        if key not in LIMITS and key != "latency":
+            continue
+        meant = _meant(key, value)
+        if meant is not None:
+            hint = f" (did you mean {meant:.15g}?)" if math.isfinite(meant) else ""
             raise ConfigError(f"{flag} takes a plain number, not {value[:60]}{hint}.")
+
+
+def _meant(key: str, text: str) -> float | None:
+    """The number that a text with something behind it, or a comma, stands for; NaN where nobody can say, None
+    where the text is for others to judge.
+    """
+    limit = LIMITS.get(key, SOME)  # a latency is a share, too
+    if text.endswith("%"):
+        try:
+            number = float(text.removesuffix("%"))
+        except ValueError:
+            return math.nan
+        found = number / 100 if limit.share else number  # of points, a percent is one
+    elif limit is FIGURE and (unit := _UNIT.fullmatch(text)) and any(unit.groups()[1:]):
+        step = (1024 if unit[3] else 1000) ** " kmgt".index(unit[2].lower() or " ")
+        found = float(unit[1]) * step
+    elif _COMMA.fullmatch(text) and key != "milestones":
+        found = float(text.replace(",", "."))
+    else:
+        return None
+    return found if limit.takes(found) else math.nan

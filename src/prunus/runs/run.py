@@ -65,11 +65,16 @@ class Run:
         return found
 
     def begin(self) -> None:
-        """Write the recipe; what an earlier run noted goes, unless this one goes on with it."""
+        """Write the recipe; what an earlier run noted goes, unless this one goes on with it.
+
+        Raises FileFormatError where something else than a file has the name of the metrics.
+        """
+        from prunus._foundation.atomic import destination
         from prunus.report.result import write_text
 
         if not self.ranks.first:
             return
+        destination(self.metrics)  # a pipe would be waited for
         if not self.resume:
             self.metrics.unlink(missing_ok=True)
             shutil.rmtree(self.folder / KEPT, ignore_errors=True)
@@ -81,8 +86,7 @@ class Run:
 
         if not self.ranks.first:
             return
-        before = self.metrics.read_text() if self.metrics.exists() else ""
-        write_text(before + line(record, step), self.metrics)
+        write_text(noted(self.metrics) + line(record, step), self.metrics)
         if step in ("", "training"):  # of several trainings the first is drawn
             self.also(record)
 
@@ -106,6 +110,11 @@ class Run:
         from prunus.report.result import write_text
 
         write_text("".join(map(line, records)), self.metrics)
+
+
+def noted(metrics: Path) -> str:
+    """What a file of metrics holds so far; bytes that are no text, as of a damaged disk, end no training."""
+    return metrics.read_text(encoding="utf-8", errors="replace") if metrics.exists() else ""
 
 
 def line(record: EpochRecord, step: str = "") -> str:

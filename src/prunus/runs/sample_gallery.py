@@ -45,15 +45,16 @@ def panel(folder: Path, history: History, split: Split, classes: Sequence[str]) 
     import numpy as np
 
     files = sorted(folder.glob(OF_EPOCHS)) if folder.is_dir() else []
-    if not files:
+    choices = [kept for file in files if (kept := _kept(file, len(split))) is not None]
+    if not choices:
         return None
     counts = np.zeros(len(split), dtype=np.int64)
-    for file in files:
-        counts[np.load(file, allow_pickle=False)] += 1
+    for kept in choices:
+        counts[kept] += 1
     order = np.argsort(-counts, kind="stable")
     rows = (
-        (f"Most critical: kept in {_times(counts[order[:SHOWN]], len(files))}", order[:SHOWN]),
-        (f"Most redundant: kept in {_times(counts[order[-SHOWN:]], len(files))}", order[-SHOWN:]),
+        (f"Most critical: kept in {_times(counts[order[:SHOWN]], len(choices))}", order[:SHOWN]),
+        (f"Most redundant: kept in {_times(counts[order[-SHOWN:]], len(choices))}", order[-SHOWN:]),
     )
     drawable = find_spec("PIL") is not None
     gallery = [
@@ -62,6 +63,22 @@ def panel(folder: Path, history: History, split: Split, classes: Sequence[str]) 
         if drawable
     ]
     return {"samples": [epoch.samples for epoch in history.epochs], "total": len(split), "gallery": gallery}
+
+
+def _kept(file: Path, samples: int) -> NDArray[np.int32] | None:
+    """The positions that a file holds; None where it is damaged, which must not end a training of days."""
+    import numpy as np
+
+    try:
+        if not file.is_file() or file.stat().st_size > 4 * samples + 1024:  # positions, and a header
+            return None
+        found: NDArray[np.int32] = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype != np.int32:
+        return None
+    inside = not len(found) or (int(found.min()) >= 0 and int(found.max()) < samples)
+    return found if inside else None
 
 
 def extremes(split: Split, classes: Sequence[str], macs: Tensor) -> list[dict[str, Any]]:

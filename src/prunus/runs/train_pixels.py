@@ -16,7 +16,7 @@ from prunus.runs.data import is_own
 from prunus.runs.loading import Opened
 from prunus.runs.pictures import Pictures, open_for_pictures, picture_folder
 from prunus.runs.recipe import NO_METHOD, Recipe
-from prunus.runs.run import CHECKPOINT, Run
+from prunus.runs.run import CHECKPOINT, Run, noted
 
 OF_PIXELS = (
     NO_METHOD,
@@ -136,8 +136,7 @@ class _Metrics:
         """Add a line; one of the same or a later epoch, of a run that was killed, goes."""
         from prunus.report.result import write_text
 
-        before = self._path.read_text().splitlines() if self._path.exists() else []
-        lines = [line for line in before if _epoch(line) < record.epoch]
+        lines = [line for line in noted(self._path).splitlines() if _epoch(line) < record.epoch]
         write_text("\n".join([*lines, to_json(asdict(record) | self._last)]) + "\n", self._path)
 
 

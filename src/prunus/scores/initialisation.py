@@ -32,7 +32,7 @@ norms.
 
 
 @door(PlanError)
-def snip(model: nn.Module, batch: tuple[Any, Tensor], loss: Loss, keep: float) -> Masks:
+def snip(model: nn.Module, batch: tuple[Any, Any], loss: Loss, keep: float) -> Masks:
     """The weights with the largest |w g|, of the whole network together.
 
     Args:
@@ -49,7 +49,7 @@ def snip(model: nn.Module, batch: tuple[Any, Tensor], loss: Loss, keep: float) -
 
 @door(PlanError)
 def force(
-    model: nn.Module, batches: Iterable[tuple[Any, Tensor]], loss: Loss, keep: float, steps: int = 10
+    model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: Loss, keep: float, steps: int = 10
 ) -> Masks:
     """Foresight connection sensitivity in steps; one step is SNIP.
 
@@ -81,7 +81,7 @@ def force(
 
 
 @door(PlanError)
-def channel_saliency(graph: ChannelGraph, batch: tuple[Any, Tensor], loss: Loss) -> Tensor:
+def channel_saliency(graph: ChannelGraph, batch: tuple[Any, Any], loss: Loss) -> Tensor:
     """Sum of |w g| over all weights that make or read a channel, a score, shape (num_channels,)."""
     model = copy_model(graph.model, {})
     gradients = _gradients(model, batch, loss)
@@ -106,7 +106,7 @@ def _load(model: nn.Module, values: dict[str, Tensor]) -> None:
 
 
 def _gradients(
-    model: nn.Module, batch: tuple[Any, Tensor], loss: Callable[[Any, Tensor], Tensor]
+    model: nn.Module, batch: tuple[Any, Any], loss: Callable[[Any, Any], Tensor]
 ) -> dict[str, Tensor]:
     """Of the loss by every weight, in training mode, as the papers do; zero where the loss does not depend on
     it.

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prunus._foundation.arguments import at_least, door
+from prunus._foundation.wording import given
 from prunus.errors import MissingExtraError, PlanError
 from prunus.observe.capture import seen_by_all
 from prunus.observe.matrices import channel_axis
@@ -36,7 +37,7 @@ COMPONENTS = 2
 
 
 @door(PlanError)
-def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], components: int = COMPONENTS) -> Tensor:
+def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Any]], components: int = COMPONENTS) -> Tensor:
     """Importance in the projection of the labels.
 
     Args:
@@ -48,7 +49,7 @@ def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], components: 
         Scores, shape (num_channels,); channels that no plain layer reads get the mean score.
 
     Raises:
-        PlanError: no inputs, or all of one class.
+        PlanError: no inputs, labels that are no classes, or all of one class.
         MissingExtraError: scikit-learn is not installed.
     """
     at_least(1, components=components)
@@ -86,7 +87,7 @@ def importance(
 
 
 def _features(
-    graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]]
+    graph: ChannelGraph, batches: Iterable[tuple[Any, Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The largest value that the first plain layer to read a channel gets of it, for every sample, (samples,
     channels), NaN where none reads it; and the labels (samples,).
@@ -100,6 +101,7 @@ def _features(
     pairs = list(batches)
     if not pairs:
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")
+    classes = [_classes(labels) for _, labels in pairs]
     rows = []
     with evaluated_copy(graph.model) as model:
         for seen in seen_by_all(model, names, (inputs for inputs, _ in pairs)):
@@ -115,4 +117,26 @@ def _features(
                     largest[reader.name][:, slots.to(largest[reader.name].device)].amax(1).double().cpu()
                 )
             rows.append(row)
-    return torch.cat(rows).numpy(), torch.cat([labels.cpu() for _, labels in pairs]).numpy()
+    if [len(row) for row in rows] != [len(labels) for labels in classes]:
+        raise PlanError("The layers of this network see other numbers of samples than there are labels.")
+    return torch.cat(rows).numpy(), torch.cat(classes).numpy()
+
+
+def _classes(labels: Any) -> Tensor:
+    """The labels of a batch on the CPU; raises PlanError for numbers to be predicted, masks, boxes."""
+    if (
+        not isinstance(labels, Tensor)
+        or labels.dim() != 1
+        or labels.is_floating_point()
+        or labels.is_complex()
+    ):
+        what = (
+            f"numbers of {labels.dtype}"
+            if isinstance(labels, Tensor) and labels.dim() == 1
+            else given(labels)
+        )
+        raise PlanError(
+            "Partial least squares ask which class every sample has: labels are whole numbers (batch,), not"
+            f" {what}; choose another score, such as reconstruction."
+        )
+    return labels.detach().cpu()

@@ -17,12 +17,12 @@ from prunus.paint.inputs import as_arguments, called
 from prunus.paint.model_copy import copy_model
 from prunus.scores.reduce import Reduce, per_channel
 
-Loss = Callable[[Any, Tensor], Tensor]
+Loss = Callable[[Any, Any], Tensor]
 
 
 @door(PlanError)
 def taylor(
-    graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], loss: Loss, reduce: Reduce = "sum"
+    graph: ChannelGraph, batches: Iterable[tuple[Any, Any]], loss: Loss, reduce: Reduce = "sum"
 ) -> Tensor:
     """The squared first-order change of the loss when a channel goes, (sum_w w * dL/dw)^2, averaged over
     batches.

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prunus._foundation.atomic import destination, sweep
+from prunus._foundation.launch import launch
 from prunus._foundation.oslock import claim
 from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.storage import fileset
@@ -43,7 +44,7 @@ def folder_lock(folder: Path | str) -> Iterator[None]:
         FileFormatError: what a killed run left cannot be finished.
     """
     folder = Path(folder)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0:
+    if not launch().first:
         yield
         return
     check_folder(folder)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from prunus._foundation.wording import given
-from prunus.errors import DataError
+from prunus.errors import ConfigError, DataError
 from prunus.tasks.metrics import Batch
 from prunus.training.calls import samples_in
 
@@ -18,6 +18,24 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Any]: ...
+
+
+def check_batches(name: str, part: Any) -> None:
+    """Raises ConfigError, which calls them so, for batches that cannot be read again, and for a loader of a
+    stream, which has no length: now, not when a network has been searched.
+    """
+    if isinstance(part, Iterator) or not isinstance(part, Batches):
+        raise ConfigError(
+            f"{name} must be samples, or batches that can be read again, such as a list or a DataLoader,"
+            f" not {given(part)}."
+        )
+    try:
+        len(part)
+    except (TypeError, NotImplementedError) as error:
+        raise ConfigError(
+            f"{name} is {given(part)} that does not know how many batches it has: give the data set that it"
+            " reads a __len__, or wrap it in an object with __len__ and __iter__."
+        ) from error
 
 
 def first_batches(pairs: Iterable[Batch], samples: int) -> Iterator[Batch]:

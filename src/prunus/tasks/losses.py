@@ -24,6 +24,16 @@ def own_losses(outputs: Any, targets: Any) -> Tensor:
     return total
 
 
+def check_loss(loss: Any) -> None:
+    """Raises ConfigError for what is no loss of a task, and for a class of losses, of which one is needed."""
+    known = loss is None or (isinstance(loss, str) and loss == "model")
+    if not known and (not callable(loss) or isinstance(loss, type)):
+        raise ConfigError(
+            'A loss is a function (outputs, targets) -> losses of the samples, or "model", not'
+            f" {given(loss)}{'; make one of it first' if isinstance(loss, type) else ''}."
+        )
+
+
 def smoothed(smoothing: float) -> Loss:
     """Of classes, one loss per sample."""
 

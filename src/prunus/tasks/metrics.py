@@ -95,7 +95,13 @@ class Accuracy:
                 f"Top-1 accuracy is of class indices in a tensor of shape ({len(outputs)},), one per sample,"
                 f" not of {given(targets)}: give the task such targets, or a metric of its own."
             )
-        return list(zip(targets.tolist(), outputs.argmax(1).tolist()))
+        true = targets.tolist()
+        if true and min(true) < 0:
+            raise ConfigError(
+                f"Top-1 accuracy is of class indices from 0 on, not {min(true)}: leave samples without a"
+                " class out, or give the task a metric of its own."
+            )
+        return list(zip(true, outputs.argmax(1).tolist()))
 
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
         """100 or 0 of every sample."""
@@ -165,13 +171,14 @@ def as_metric(metric: Any) -> Metric:
     """A metric from what a user gave: one of these classes, an object like them, or a function (outputs,
     targets) -> (batch,).
     """
-    if isinstance(metric, Metric):
+    if isinstance(metric, Metric) and not isinstance(metric, type):
         return metric
-    if callable(metric):
-        return Mean(metric, getattr(metric, "__name__", "metric").replace("_", " "))
+    if callable(metric) and not isinstance(metric, type):
+        name = getattr(metric, "__name__", "<lambda>")
+        return Mean(metric, "metric" if name == "<lambda>" else name.replace("_", " "))
     raise ConfigError(
         "A metric is a function (outputs, targets) -> points of every sample, or an object with entries()"
-        f" and points(), not {given(metric)}."
+        f" and points(), not {given(metric)}{'; make one of it first' if isinstance(metric, type) else ''}."
     )
 
 

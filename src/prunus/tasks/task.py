@@ -14,16 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from prunus._foundation.arguments import at_least, check_fields
 from prunus._foundation.confidence import Rows, value_of
 from prunus._foundation.seeds import drawn_alike
 from prunus._foundation.wording import given
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
 from prunus.surgery.parts import core, is_core, whole
-from prunus.tasks.batches import Batches, first_batches, pair_of
+from prunus.tasks.batches import Batches, check_batches, first_batches, pair_of
 from prunus.tasks.inputs import Inputs, WithTargets
-from prunus.tasks.losses import own_losses, smoothed
+from prunus.tasks.losses import check_loss, own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
+from prunus.tasks.placed import moved, placed
 from prunus.tasks.samples import Samples, read_at_once
 from prunus.tasks.words import in_words
 from prunus.training.calibration import Calibration
@@ -32,11 +34,12 @@ from prunus.training.config import TrainConfig
 from prunus.training.evaluation import evaluate, mode, placement, sample_by_sample
 from prunus.training.feeding import Normalise, batches
 from prunus.training.loop import train
-from prunus.training.objective import Loss, as_tensor, with_penalty
+from prunus.training.objective import Loss, as_tensor, wide, with_penalty
 from prunus.training.progress import History
 from prunus.training.recalibration import recalibrate_if_better, recalibrate_on, seen
 
 Part = Literal["train", "validation", "test"]
+PLAIN = ("normalise", "core_inputs", "classes", "name", "batch_size", "core_forward")  # by their annotations
 CALIBRATION = 1024  # samples
 RECALIBRATION = 20  # batches
 EVALUATED = 500  # small images that are evaluated at once
@@ -92,11 +95,9 @@ class Task:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_metric", Accuracy() if self.metric is None else as_metric(self.metric))
-        if not (self.loss is None or self.loss == "model" or callable(self.loss)):
-            raise ConfigError(
-                'A loss is a function (outputs, targets) -> losses of the samples, or "model", not'
-                f" {given(self.loss)}."
-            )
+        check_fields(self, ConfigError, only=PLAIN)
+        at_least(1, batch_size=1 if self.batch_size is None else self.batch_size)
+        check_loss(self.loss)
         for name in ("train", "validation", "test"):
             self._check(name, getattr(self, name))
 
@@ -109,11 +110,8 @@ class Task:
                     f"The samples to {name} on are pixels from 0 to 255: the task needs normalise=(mean, std)"
                     " of their planes."
                 )
-        elif isinstance(part, Iterator) or not isinstance(part, Batches):
-            raise ConfigError(
-                f"{name} must be samples, or batches that can be read again, such as a list or a DataLoader,"
-                f" not {given(part)}."
-            )
+        else:
+            check_batches(name, part)
 
     def example_inputs(self) -> Any:
         """One input of the model: the task's own, or the first training sample; raises DataError where there
@@ -150,9 +148,10 @@ class Task:
     def batches(
         self, part: Part, batch_size: int | None = None, model: nn.Module | None = None
     ) -> Iterator[Batch]:
-        """(inputs, targets) of a part, in order, where the model lies; `batch_size` is of samples, batches
-        have their own. What is validated and tested on comes in the same order in every pass, also from
-        loaders that shuffle, so that samples can be compared in pairs.
+        """(inputs, targets) of a part, in order, where the model lies, inputs with a point in the type of its
+        numbers; `batch_size` is of samples, batches have their own. What is validated and tested on comes in
+        the same order in every pass, also from loaders that shuffle, so that samples can be compared in
+        pairs.
         """
         found = self._part(part)
         batch_size = batch_size or self.batch_size or read_at_once(found)
@@ -163,7 +162,8 @@ class Task:
             return
         read = found.of(batch_size) if isinstance(found, Samples) else found
         for number, batch in enumerate(read if part == "train" else drawn_alike(read)):
-            yield tree_map_only(Tensor, lambda tensor: tensor.to(device), pair_of(batch, number, part))
+            inputs, targets = pair_of(batch, number, part)
+            yield (inputs, targets) if model is None else (placed(inputs, model), moved(targets, model))
 
     def calibration(
         self, samples: int | None = None, seed: int = 0, *, last: bool = False
@@ -313,7 +313,7 @@ class Task:
     def _outputs(self, model: nn.Module, part: Part) -> Iterator[tuple[int, Batch]]:
         """How many samples a batch has, and what the model makes of them, with their targets."""
         for inputs, targets in self.batches(part, model=model):
-            yield samples_of(inputs, targets), (self.called(model, inputs), targets)
+            yield samples_of(inputs, targets), (wide(self.called(model, inputs)), targets)
 
     def called(self, model: nn.Module, inputs: Any) -> Any:
         """What a model, itself and not its core, makes of the inputs of a batch."""
@@ -327,7 +327,7 @@ class Task:
             return own_losses(
                 model(*inputs, targets) if isinstance(inputs, tuple) else model(inputs, targets), targets
             )
-        return as_tensor(self.per_sample_loss(self.called(model, inputs), targets)).mean()
+        return as_tensor(self.per_sample_loss(wide(self.called(model, inputs)), targets)).mean()
 
     def fit(
         self,

@@ -24,10 +24,11 @@ from prunus.training.distributed import Ranks
 from prunus.training.ema import Average
 from prunus.training.evaluation import evaluate, highest_label, mode, placement
 from prunus.training.exchange import Exchange
-from prunus.training.feeding import Feed, Normalise, alternating, steps_per_epoch
+from prunus.training.feeding import Feed, Normalise, alternating, checked_scale, steps_per_epoch
 from prunus.training.hooks import Curriculum, Pruning, Removal
 from prunus.training.learner import Learner
 from prunus.training.objective import Loss, Objective
+from prunus.training.outside import Outside
 from prunus.training.progress import EpochRecord, Progress, settings
 from prunus.training.snapshot import Snapshot
 from prunus.training.stream import Stream
@@ -55,10 +56,12 @@ class Course:
         self.device, dtype = placement(model)
         self.supply: Feed | Stream
         if isinstance(data, Split):
-            self.objective = Objective(loss, config.label_smoothing, highest_label(data))
+            self.objective = Objective(
+                loss, config.label_smoothing, highest_label(data, classes=loss is None)
+            )
             self.supply = Feed(
                 data,
-                _given(normalise),
+                checked_scale(normalise),
                 config.augment,
                 dtype,
                 config.channels_last,
@@ -67,7 +70,7 @@ class Course:
             )
         else:
             self.objective = Objective(loss, config.label_smoothing, 0)
-            self.supply = Stream(data, self.device, config.channels_last)
+            self.supply = Stream(data, self.device, dtype, config.channels_last)
         self.full_steps = self._steps_on(len(self.supply), config.epochs - 1)
         self.most_steps = self._steps_on(len(self.supply), 0)
         self.ranks = Ranks.current()
@@ -78,6 +81,7 @@ class Course:
         self.exchange = self._exchanging()
         self.progress = Progress(torch.Generator().manual_seed(config.seed), self.device)
         self.best = Best(named_tensors(model)) if config.keep == "best" else None
+        self.outside = Outside(loss, data)
         self._check_settings()
 
     @property
@@ -108,7 +112,7 @@ class Course:
                 " already."
             )
         if isinstance(validation, Split):
-            _given(self.normalise)
+            checked_scale(self.normalise)
         if isinstance(validation, Split) and len(validation) < self.ranks.count:
             raise ConfigError(
                 f"A validation split of {len(validation)} samples cannot be shared by {self.ranks.count}"
@@ -321,9 +325,8 @@ class Course:
                 score = float(validation(self.model)) if self.ranks.first else 0.0
             return float(self.ranks.total(torch.tensor(score, dtype=torch.float64, device=self.device))), None
         share = self.ranks.share(len(validation))
-        found = evaluate(
-            self.model, Split(validation.images[share], validation.labels[share]), _given(self.normalise)
-        )
+        mine = Split(validation.images[share], validation.labels[share])
+        found = evaluate(self.model, mine, checked_scale(self.normalise))
         if self.ranks.alone:
             return found.accuracy, found.loss
         correct = round(found.accuracy * found.count / 100)
@@ -347,6 +350,7 @@ class Course:
                 "best": None if self.best is None else self.best.state(),
                 "curriculum": None if self.curriculum is None else self.curriculum.state(),
                 "pruning": None if self.pruning is None else self.pruning.state(),
+                "outside": self.outside.state(),
                 "progress": self.progress.state(),
             },
         )
@@ -388,12 +392,7 @@ class Course:
         ):
             if part is not None:
                 part.restore(state[name])
+        self.outside.restore(state.get("outside"))
         self.progress.restore(state["progress"])
         if self.pruning is not None:
             self._go_on(self.pruning)
-
-
-def _given(normalise: Normalise | None) -> Normalise:
-    if normalise is None:
-        raise ConfigError("Samples need `normalise`, the mean and deviation of their planes.")
-    return normalise

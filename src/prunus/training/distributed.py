@@ -8,7 +8,6 @@ batch, whether or not it can be divided evenly.
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from prunus._foundation.launch import check_meeting, launch
 from prunus.errors import ConfigError
 from prunus.selection.rules import Selection
 
@@ -114,11 +114,7 @@ class Ranks:
     @property
     def device(self) -> torch.device:
         """The device that this process should work on: its own GPU where there are some."""
-        return (
-            torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-            if torch.cuda.is_available()
-            else torch.device("cpu")
-        )
+        return torch.device("cuda", launch().local) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def seed_device(seed: int, device: torch.device) -> None:
@@ -132,11 +128,12 @@ def seed_device(seed: int, device: torch.device) -> None:
 @contextmanager
 def process_group() -> Iterator[Ranks]:
     """Join the group that `torchrun` has set up, if it has: gloo for what is on the CPU, NCCL for what is on
-    a GPU.
+    a GPU. Raises ConfigError where the environment speaks of others, and not so that they can meet.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if launch().count < 2:
         yield Ranks()
         return
+    check_meeting()
     with joined("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo") as ranks:
         yield ranks
 

@@ -100,15 +100,25 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
             module.training = was_training
 
 
-def highest_label(split: Split) -> int:
-    """The highest class index among the samples.
+def highest_label(split: Split, classes: bool = True) -> int:
+    """The highest label of the samples.
+
+    Args:
+        split: the samples.
+        classes: labels must be class indices. Of one below 0, cross-entropy leaves -100 out in silence, and
+            accuracy would count it as wrong.
 
     Raises:
-        DataError: there are no samples.
+        DataError: there are no samples, or a label is no class.
     """
     if not len(split):
         raise DataError("The split has no samples.")
-    return int(split.labels.max())
+    lowest, highest = (int(one) for one in torch.aminmax(split.labels))
+    if classes and lowest < 0:
+        raise DataError(
+            f"Labels are class indices from 0 on, not {lowest}: leave samples without a class out."
+        )
+    return highest
 
 
 def logits_of(model: nn.Module, inputs: Any, highest: int) -> Tensor:

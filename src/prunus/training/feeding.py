@@ -251,3 +251,10 @@ def _affine(split: Split, normalise: Normalise, dtype: torch.dtype) -> tuple[Ten
         raise DataError(f"Deviations must be above 0, not {std.tolist()}.")
     scale, shift = 1 / (255 * std), -mean / std
     return tuple(one.view(-1, 1, 1).to(split.images.device, dtype) for one in (scale, shift))  # type: ignore[return-value]
+
+
+def checked_scale(normalise: Normalise | None) -> Normalise:
+    """What samples are normalised by; raises ConfigError where there is nothing."""
+    if normalise is None:
+        raise ConfigError("Samples need `normalise`, the mean and deviation of their planes.")
+    return normalise

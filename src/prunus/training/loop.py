@@ -58,13 +58,14 @@ def train(
         data: samples to train on, which go to the model's device as a whole, as uint8. Or batches (inputs,
             targets) of any kind, such as a `DataLoader`, in an object with `len()`; inputs in a tuple or list
             are the model's arguments, those in a dictionary its arguments by name. Of these every pass is
-            taken as it comes, without `batch_size`, `augment` and `normalise`; a checkpoint is written
-            between the epochs only, and holds torch's random state, from which a `DataLoader` without a
-            generator of its own shuffles; of several processes each brings its own batches, equally many.
+            taken as it comes, inputs with a point in the type of the model's numbers, without `batch_size`,
+            `augment` and `normalise`; a checkpoint is written between the epochs only, and holds the states
+            of torch's generator and of those of a `DataLoader`; of several processes each brings its own
+            batches, equally many.
         config: the settings.
         normalise: (mean, std) of every plane, in units of 0..1; samples need it.
         loss: in place of the cross-entropy of logits and labels: (outputs, targets) -> losses (batch,), or
-            their mean where no curriculum is used.
+            their mean where no curriculum is used. The state of a module is in the checkpoint, too.
         validation: samples to evaluate on after every epoch, or a function that says how good the model is,
             which it gets in evaluation mode (higher = better). It influences the training only where
             `config.keep` is "best".

@@ -21,7 +21,12 @@ Loss = Callable[[Any, Any], Tensor]
 
 def with_penalty(loss: Loss, penalty: Callable[[], Tensor]) -> Loss:
     """The mean of a loss, and something besides that does not look at outputs."""
-    return lambda outputs, targets: as_tensor(loss(outputs, targets)).mean() + penalty()
+
+    def both(outputs: Any, targets: Any) -> Tensor:
+        return as_tensor(loss(outputs, targets)).mean() + penalty()
+
+    both.__wrapped__ = loss  # type: ignore[attr-defined]  # it may have a state, which checkpoints hold
+    return both
 
 
 def cross_entropy(outputs: Tensor, targets: Any, smoothing: float, reduction: str) -> Tensor:
@@ -60,8 +65,8 @@ class Objective:
     def outputs(self, model: nn.Module, inputs: Any) -> Any:
         """What the model returns, in full precision."""
         if self._loss is None:
-            return _wide(logits_of(model, inputs, self._highest))
-        return _wide(called(model, inputs))
+            return wide(logits_of(model, inputs, self._highest))
+        return wide(called(model, inputs))
 
     def losses(self, outputs: Any, targets: Any) -> Tensor:
         """The losses of the samples, shape (batch,); raises ConfigError if the loss gives only their mean."""
@@ -105,8 +110,9 @@ def as_tensor(loss: Any) -> Tensor:
     )
 
 
-def _wide(outputs: Any) -> Any:
+def wide(outputs: Any) -> Any:
+    """What a model returned, in single precision where it was half of that."""
     if type(outputs) in (dict, OrderedDict):  # as torchvision's networks for segmentation return
-        return type(outputs)((name, _wide(value)) for name, value in outputs.items())
+        return type(outputs)((name, wide(value)) for name, value in outputs.items())
     half = isinstance(outputs, Tensor) and outputs.dtype in (torch.bfloat16, torch.float16)
     return outputs.float() if half else outputs

@@ -23,13 +23,16 @@ class Stream:
         batches: of (inputs, targets), as many in every pass as `len` says. Inputs are a tensor, a tuple or
             list of what the model is called with, or a dictionary of that by name.
         device: where they are brought to.
+        dtype: of inputs with a point, as the network has its numbers.
         channels_last: bring images there in the channels-last memory format.
 
     Raises:
         ConfigError: an iterable without length.
     """
 
-    def __init__(self, batches: Iterable[Any], device: torch.device, channels_last: bool) -> None:
+    def __init__(
+        self, batches: Iterable[Any], device: torch.device, dtype: torch.dtype, channels_last: bool
+    ) -> None:
         try:
             self._count = len(batches)  # type: ignore[arg-type]
         except TypeError:
@@ -39,7 +42,8 @@ class Stream:
             ) from None
         if not self._count:
             raise DataError("There are no batches to train on.")
-        self._batches, self._device, self._channels_last = batches, device, channels_last
+        self._batches, self._device, self._dtype = batches, device, dtype
+        self._channels_last = channels_last
         self._running: Iterator[Any] = iter(())
         self._last: Any = None  # inputs, in their own size
 
@@ -72,6 +76,9 @@ class Stream:
             raise DataError(f"Batch {int(part[0]) + 1} to train on has no samples: leave it out.")
         inputs, targets = tree_map_only(
             Tensor, lambda tensor: tensor.to(self._device, non_blocking=True), tuple(batch)
+        )
+        inputs = tree_map_only(
+            Tensor, lambda tensor: tensor.to(self._dtype) if tensor.is_floating_point() else tensor, inputs
         )
         self._last = inputs
         return tree_map_only(Tensor, lambda tensor: self._as_image(tensor, size), inputs), targets

@@ -1,0 +1,58 @@
+"""What belongs to the user and still decides how a training goes on: a loss with a state, and generators that
+hang on a loader. A checkpoint holds these too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunus._foundation.seeds import generators_of, start_workers
+from prunus.training.objective import Loss
+
+
+class Outside:
+    """The loss and the batches of a training, as far as they have states that a file can hold.
+
+    Args:
+        loss: of one's own, where there is one; a `torch.nn.Module` has a state.
+        data: samples or batches; a `DataLoader` may have generators of its own.
+    """
+
+    def __init__(self, loss: Loss | None, data: Any) -> None:
+        while (inner := getattr(loss, "__wrapped__", None)) is not None:
+            loss = inner
+        self._loss = loss if isinstance(loss, nn.Module) else None
+        self._data = data
+
+    def state(self) -> dict[str, Any]:
+        """Copies of the tensors of the loss by name, and the states of the generators."""
+        loss = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
+        return {"loss": loss, "generators": [one.get_state() for one in generators_of(self._data)]}
+
+    def restore(self, state: Mapping[str, Any] | None) -> None:
+        """Back to a state; files of earlier versions have none. The pass that comes is not the first one."""
+        start_workers(self._data)
+        if state is None:
+            return
+        mine, theirs = self._tensors(), state["loss"]
+        if {name: t.shape for name, t in mine.items()} != {name: t.shape for name, t in theirs.items()}:
+            raise ValueError("it holds the state of another loss")
+        with torch.no_grad():
+            for name, tensor in mine.items():
+                tensor.copy_(theirs[name])
+        for generator, kept in zip(generators_of(self._data), state["generators"], strict=True):
+            generator.set_state(kept)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Those that the loss keeps, by name."""
+        if self._loss is None:
+            return {}
+        return {
+            name: tensor
+            for name, tensor in self._loss.state_dict(keep_vars=True).items()
+            if isinstance(tensor, torch.Tensor)
+        }
