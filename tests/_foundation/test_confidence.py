@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from prunus._foundation.confidence import Rows, judged
+from prunus._foundation.confidence import Rows, check_provable, judged
 from prunus.errors import TargetError
 
 
@@ -116,3 +117,15 @@ def test_the_bound_holds_as_often_as_it_says() -> None:
         _, lowest = judged(before, after, 0.9)
         wrong += bool(float(before.mean()) - lowest < loss)
     assert 0.07 < wrong / 2000 < 0.13
+
+
+@pytest.mark.parametrize(
+    "baseline", [torch.tensor([1.0, torch.inf, 2.0]), torch.full((9,), torch.inf), math.inf]
+)
+def test_infinite_points_are_told(baseline: Any) -> None:
+    """A search divided by zero, or accepted nothing."""
+    for compare in (lambda: check_provable(baseline, 5.0, 0.95), lambda: judged(baseline, baseline, 0.95)):
+        with pytest.raises(TargetError, match="is infinite, so nobody can say how much of it is lost"):
+            compare()
+    found = torch.tensor([1.0, -torch.inf, 2.0])
+    assert not judged(torch.ones(3), found, 0.95)[1] >= -1e9  # a trial that is ruined is only refused

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from prunus.cli import console, streams
-from prunus.cli.failures import one_line
+from prunus.cli.failures import one_line, unusable
 from prunus.errors import FileFormatError
 
 RUN = [sys.executable, "-m", "prunus"]
@@ -161,3 +161,9 @@ def test_output_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_what_is_said_is_a_line_without_controls(text: str, wanted: str) -> None:
     assert one_line(text) == wanted
+
+
+def test_paths_of_thousands_of_characters_are_cut() -> None:
+    said = unusable(OSError(36, "File name too long", "a" * 5000 + ".pth"))
+    assert said.startswith("File name too long: aaa") and said.endswith("a.pth.") and len(said) < 250
+    assert unusable(OSError(2, "No such file", "b.pth")) == "No such file: b.pth."

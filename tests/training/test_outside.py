@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from prunus.errors import FileFormatError
 from prunus.storage import read_tree, write_tree
 from prunus.tasks import Task
+from prunus.tasks.inputs import WithTargets
 from prunus.training import TrainConfig, train
 from prunus.training.objective import with_penalty
 from prunus.training.outside import Outside
@@ -127,10 +128,21 @@ def test_losses_go_on_where_they_were(loss: Callable[[], Any], tmp_path: Path) -
     resumed_alike(loader, loss, tmp_path)
 
 
+def test_batches_with_their_targets_among_the_inputs_have_their_loaders_generator() -> None:
+    """As those of networks that return their losses have."""
+    assert len(Outside(None, WithTargets(loader(generator=seeded()))).state()["generators"]) == 1
+
+
 def test_a_task_hands_its_loss_on(tmp_path: Path) -> None:
     loss, file = Growing(), tmp_path / "checkpoint.safetensors"
     Task(loader(), loss=loss).fit(network(), CONFIG, checkpoint=file)
     assert cast(Any, read_tree(file))["outside"]["loss"]["calls"] == loss.calls == 20
+
+
+def test_frozen_weights_of_a_loss_are_left_out() -> None:
+    loss = Learned()
+    loss.network = nn.Linear(2, 2).requires_grad_(False)
+    assert set(Outside(loss, []).state()["loss"]) == {"scale"}
 
 
 def test_files_without_and_with_other_states(tmp_path: Path) -> None:

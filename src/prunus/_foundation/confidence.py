@@ -60,8 +60,9 @@ def check(tolerance: float, confidence: float) -> None:
 
 def check_provable(baseline: Metric, tolerance: float, confidence: float) -> None:
     """Raise TargetError where so few samples cannot show that the tolerance is kept, even if nothing changes
-    on them: before any work is done.
+    on them, or where they have no number of points: before any work is done.
     """
+    _check_finite(baseline)
     if not isinstance(baseline, Tensor) or confidence <= 0.5 or len(torch.unique(baseline)) > 2:
         return  # points of many values show by their spread what they leave open
     count, largest = len(baseline), _largest(baseline)
@@ -93,7 +94,10 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
     is lost as a whole, with (1 - q)^n = 1 - confidence (Clopper and Pearson 1934 for no event in n; the rule
     of three). It counts by the share of samples that agree, and the two add up as squares, which is within a
     point of the exact bound for up to 10 events in 100.
+
+    Raises TargetError for points that cannot be compared, infinite ones of the baseline among them.
     """
+    _check_finite(baseline)
     if isinstance(baseline, Rows) and isinstance(found, Rows):
         return value_of(found), value_of(baseline) - _bootstrapped(baseline, found, confidence)
     if not (isinstance(baseline, Tensor) and isinstance(found, Tensor)):
@@ -116,6 +120,18 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
     )
     unseen = agree * _unseen(len(lost), max(_largest(baseline), _largest(found)), confidence)
     return value_of(found), value_of(baseline) - float(lost.mean()) - math.hypot(doubt, unseen)
+
+
+def _check_finite(baseline: Metric) -> None:
+    """Raises TargetError where points are infinite, as a signal-to-noise ratio of no noise: whatever is taken
+    from them, as many are left.
+    """
+    points = torch.as_tensor(baseline) if isinstance(baseline, (float, int, Tensor)) else torch.zeros(1)
+    if bool(torch.isinf(points).any()):
+        raise TargetError(
+            "The metric of the model is infinite, so nobody can say how much of it is lost: let it have a"
+            " largest value, as by clamp."
+        )
 
 
 def _doubt(error: float, count: int, confidence: float) -> float:

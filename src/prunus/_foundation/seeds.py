@@ -62,7 +62,7 @@ def start_workers(things: Any) -> None:
     """Let the workers of a `DataLoader` that persist begin now, if they have not: their first pass draws one
     number more than those that follow, and so would have another order. Nothing else is drawn from.
     """
-    loader = _innermost(things)
+    loader = _itself(things)
     if not getattr(loader, "persistent_workers", False) or getattr(loader, "_iterator", None) is not None:
         return
     own = generators_of(loader)
@@ -73,22 +73,20 @@ def start_workers(things: Any) -> None:
         generator.set_state(kept)
 
 
-def _innermost(things: Any) -> Any:
-    """The loader whose batches others give away."""
-    while not callable(inner := getattr(things, "batches", None)) and inner is not None:
-        things = inner
-    return things
-
-
 def generators_of(things: Any) -> list[torch.Generator]:
-    """The generators of a `DataLoader`, or of one whose batches are given away, and of what draws for it,
-    each once and in the same order always.
-    """
-    things = _innermost(things)
+    """The generators of a `DataLoader`, and of what draws for it, each once and in the same order always."""
+    things = _itself(things)
     sampler = getattr(things, "sampler", None)
     holders = (things, sampler, getattr(things, "batch_sampler", None), getattr(sampler, "sampler", None))
     found = {id(one): one for one in (getattr(holder, "generator", None) for holder in holders)}
     return [one for one in found.values() if isinstance(one, torch.Generator)]
+
+
+def _itself(things: Any) -> Any:
+    """The loader whose batches are given away, by whatever says so in Python's usual way."""
+    while (inner := getattr(things, "__wrapped__", None)) is not None:
+        things = inner
+    return things
 
 
 def _first() -> list[Any]:

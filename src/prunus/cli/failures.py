@@ -12,6 +12,7 @@ from pathlib import Path
 from prunus.errors import clause
 
 _LIBRARIES = tuple(str(Path(sysconfig.get_path(name))) + os.sep for name in ("stdlib", "purelib", "platlib"))
+LONGEST = 200  # characters of a path that are shown
 MEMORY = (
     "can't allocate memory",
     "out of memory",
@@ -36,7 +37,9 @@ def out_of_memory(error: BaseException, shape: str) -> str | None:
 
 def unusable(error: OSError) -> str:
     """What to say of a file that the system does not give."""
-    return f"{error.strerror or clause(error)}: {error.filename or 'unknown file'}."
+    name = str(error.filename or "unknown file")
+    shown = name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 :]}"
+    return f"{error.strerror or clause(error)}: {shown}."
 
 
 def unknown(error: BaseException) -> str:

@@ -66,6 +66,11 @@ class WithTargets:
 
     batches: Any
 
+    @property
+    def __wrapped__(self) -> Any:
+        """Whose generators and workers these are."""
+        return self.batches
+
     def __len__(self) -> int:
         return len(self.batches)
 

@@ -70,6 +70,11 @@ class First:
     batches: Iterable[Any]
     length: int
 
+    @property
+    def __wrapped__(self) -> Any:
+        """Whose generators and workers these are."""
+        return self.batches
+
     def __len__(self) -> int:
         return self.length
 

@@ -48,11 +48,14 @@ class Outside:
             generator.set_state(kept)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Those that the loss keeps, by name."""
+        """Those of the loss that may change, by name: the frozen weights of another network, as of a
+        perceptual loss, do not.
+        """
         if self._loss is None:
             return {}
         return {
             name: tensor
             for name, tensor in self._loss.state_dict(keep_vars=True).items()
             if isinstance(tensor, torch.Tensor)
+            and (tensor.requires_grad or not isinstance(tensor, nn.Parameter))
         }
