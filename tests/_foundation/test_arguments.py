@@ -232,7 +232,7 @@ def test_an_optimiser_of_another_model(model: nn.Module, graph: prunus.ChannelGr
         prunus.compact, model, plan, optimizer=torch.optim.SGD(nn.Linear(2, 2).parameters(), 0.1)
     )
     assert told(prunus.compact, model, plan, optimizer=torch.optim.SGD).startswith(
-        "optimizer must be an optimiser or None, not the class SGD"
+        "optimizer must be an optimiser, a list of optimisers or None, not the class SGD"
     )
 
 

@@ -110,6 +110,18 @@ def test_a_wrapper_is_not_part_of_the_file(
     assert_equal(small, prunus.load(tmp_path / "m", BUILDS[name]))
 
 
+def test_a_compact_part_of_a_model_is_told_of(tmp_path: Path) -> None:
+    small = compacted(BUILDS["resnet"])
+    prunus.save(small, tmp_path / "part")
+    with pytest.warns(UserWarning, match="0 of Sequential is a compact model, which its file does not say"):
+        prunus.save(nn.Sequential(small, nn.Linear(10, 2).double()), tmp_path / "whole")
+
+    def build() -> nn.Module:
+        return nn.Sequential(prunus.load(tmp_path / "part", BUILDS["resnet"]), nn.Linear(10, 2))
+
+    assert difference(small, prunus.load(tmp_path / "whole", build).get_submodule("0"), IMAGE) == 0
+
+
 def test_a_loaded_model_can_be_trained_and_pruned_again(tmp_path: Path) -> None:
     prunus.save(compacted(Halves), tmp_path / "m")
     again = prunus.load(tmp_path / "m")

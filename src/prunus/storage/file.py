@@ -9,6 +9,7 @@ tensors.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -62,6 +63,13 @@ def save(model: nn.Module, path: str | Path) -> None:
     """
     path, model = Path(path), unwrap(model)
     origin = getattr(model, "prunus", None)
+    inner = [name for name, m in walk(model).items() if isinstance(vars(m).get("prunus"), Origin)]
+    if inner and not isinstance(origin, Origin):
+        warnings.warn(
+            f"{inner[0]} of {type(model).__name__} is a compact model, which its file does not say:"
+            " build_model of load must put it there, as prunus.load gives it from a file of its own.",
+            stacklevel=3,
+        )
     tensors = all_stored(named_tensors(model))
     header: dict[str, Any] = {
         "schema": SCHEMA,
