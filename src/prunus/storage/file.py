@@ -9,7 +9,6 @@ tensors.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.finite import warn_of_nonfinite
+from prunus._foundation.warned import warn
 from prunus.errors import FileFormatError, clause
 from prunus.paint.model_copy import meta_twin, named_tensors, unwrap, walk
 from prunus.paint.widths import kept_in
@@ -65,10 +65,9 @@ def save(model: nn.Module, path: str | Path) -> None:
     origin = getattr(model, "prunus", None)
     inner = [name for name, m in walk(model).items() if isinstance(vars(m).get("prunus"), Origin)]
     if inner and not isinstance(origin, Origin):
-        warnings.warn(
+        warn(
             f"{inner[0]} of {type(model).__name__} is a compact model, which its file does not say:"
-            " build_model of load must put it there, as prunus.load gives it from a file of its own.",
-            stacklevel=3,
+            " build_model of load must put it there, as prunus.load gives it from a file of its own."
         )
     tensors = all_stored(named_tensors(model))
     header: dict[str, Any] = {
