@@ -20,6 +20,7 @@ from prunus.methods.one_shot import one_shot
 from prunus.methods.shrinking import usual_scope
 from prunus.planning.latency_target import wanted
 from prunus.plans.pins import holding
+from prunus.runs.among import check_apart
 from prunus.runs.data import Data, Source, data_of, inputs_of, open_network, read_data, side_of, traced
 from prunus.runs.delivery import check, deliver
 from prunus.runs.describe import Provenance
@@ -172,6 +173,8 @@ def prune(
     target = _target(settings, score, data is not None)
     _check(target, settings, data, delivery)
     check(folder, with_onnx=delivery.onnx, with_report=delivery.report)
+    if data is not None:
+        check_apart(folder, data)
     with folder_lock(folder):
         torch.manual_seed(settings.seed)
         source = read_data(data, side_of(network, network.input_shape), watch) if data else None

@@ -15,12 +15,12 @@ from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.progress import Watch, unwatched
 from prunus.data.decode import need_pillow
-from prunus.data.pictures import GEOTIFF, IGNORED, IMAGE_FOLDERS, MASK_FOLDERS
+from prunus.data.pictures import GEOTIFF, IGNORED
 from prunus.errors import ConfigError
+from prunus.runs.among import check_apart
 from prunus.runs.data import Data, Source, data_of, open_network, read_data
 from prunus.runs.fitting import fitted
 from prunus.runs.kinds import check_target
-from prunus.runs.pictures import picture_folder
 from prunus.runs.settings import Network, files_of, network_of
 from prunus.runs.texts import parse_planes
 from prunus.segmentation import Confusion
@@ -159,7 +159,7 @@ def segment_set(
     if named is None:
         raise ConfigError("The name of the data is empty.")
     if folder is not None:
-        _check_folder(folder, named)
+        check_apart(folder, named)
     source = read_data(replace(named, share=0.0, window=tiles.side), None, watch)
     _check_pixels(source)
     watch("building the model", 0, 0)
@@ -184,15 +184,6 @@ def segment_set(
         "classes": per_class,
         "notes": [*opened.notes(), *said],
     }
-
-
-def _check_folder(folder: Path, data: Data) -> None:
-    """Raises ConfigError where masks would lie among the pictures, or the masks, that are read."""
-    root = picture_folder(data.name, data.root)
-    if root is None or root.resolve() not in folder.resolve().parents:
-        return
-    if folder.resolve().name in (*IMAGE_FOLDERS, *MASK_FOLDERS):
-        raise ConfigError(f"{folder} is read by this command: -o names another folder for masks.")
 
 
 def _check_pixels(source: Source) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import ConfigError
+from prunus.runs.among import check_apart
 from prunus.runs.by_method import check_method
 from prunus.runs.data import read_data
 from prunus.runs.delivery import CHECKPOINTS, check
@@ -62,6 +63,7 @@ def train(
         PrunusError: what the method raises.
     """
     folder, recipe = Path(folder), resolve(recipe.values(), "The recipe")
+    check_apart(folder, data_in(recipe, sized=False))
     with folder_lock(folder):
         begun = _begun(folder, resume)
         if begun is not None:
