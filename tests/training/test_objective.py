@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus.errors import ConfigError
-from prunus.training.objective import Objective, with_penalty
+from prunus.training.objective import Objective, told, with_penalty
 
 LOGITS = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 0])
@@ -62,3 +62,34 @@ def test_right_and_wrong_are_of_classifications_alone() -> None:
     assert Objective.right(LOGITS, LABELS.float()) is None
     assert Objective.right(LOGITS.to(torch.complex64), LABELS) is None
     assert Objective.right(LOGITS[:, :, None], LABELS) is None and Objective.right([LOGITS], LABELS) is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "said"),
+    [
+        (F.cross_entropy, torch.full((4,), 9), r"The loss cross_entropy .* \(4, 3\).* out of bounds"),
+        (nn.NLLLoss(), torch.zeros(4, 2), r"The loss NLLLoss .* \(4, 3\).* \(4, 2\)"),
+        (torch.dist, torch.zeros(4, 2), r"The loss dist "),
+        (nn.BCELoss(), None, r"The loss BCELoss .* targets, None"),
+    ],
+)
+def test_what_torch_cannot_compute_is_told(loss: Any, targets: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        told(loss)(torch.zeros(4, 3), targets)
+    with pytest.raises(ConfigError, match=said):
+        Objective(loss, 0.0, 9).mean(torch.zeros(4, 3), targets)
+
+
+def test_what_fails_in_a_function_of_ones_own_is_its_own_affair() -> None:
+    def own(outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
+
+    with pytest.raises(IndexError, match="out of bounds"):
+        told(own)(torch.zeros(4, 3), torch.full((4,), 9))
+
+    def full(outputs: Tensor, targets: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        told(full)(torch.zeros(4, 3), torch.zeros(4))
+    assert told(own).__wrapped__ is own  # type: ignore[attr-defined]

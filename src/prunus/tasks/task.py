@@ -34,7 +34,7 @@ from prunus.training.config import TrainConfig
 from prunus.training.evaluation import evaluate, mode, placement, sample_by_sample
 from prunus.training.feeding import Normalise, batches
 from prunus.training.loop import train
-from prunus.training.objective import Loss, as_tensor, wide, with_penalty
+from prunus.training.objective import Loss, as_tensor, told, wide, with_penalty
 from prunus.training.progress import History
 from prunus.training.recalibration import recalibrate_if_better, recalibrate_on, seen
 
@@ -206,7 +206,7 @@ class Task:
                 'This looks at the loss of outputs and targets, and with the loss "model" only the model'
                 " knows it."
             )
-        return self.loss or smoothed(0.0)
+        return told(self.loss) if self.loss else smoothed(0.0)
 
     def samples(self, part: Part) -> Split:
         """The samples of a part as they lie in memory; raises ConfigError for batches, which have no such
@@ -293,7 +293,7 @@ class Task:
 
     def _measured(self, model: nn.Module, part: Part) -> tuple[Tensor | Rows, float]:
         """Points, and the mean loss, in one pass."""
-        loss: Any = None if self.loss == "model" else self.loss or smoothed(0.0)
+        loss: Any = None if self.loss == "model" else self.per_sample_loss
         total, seen = 0.0, 0
 
         def pairs() -> Iterator[Batch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -27,6 +28,35 @@ def with_penalty(loss: Loss, penalty: Callable[[], Tensor]) -> Loss:
 
     both.__wrapped__ = loss  # type: ignore[attr-defined]  # it may have a state, which checkpoints hold
     return both
+
+
+def told(loss: Loss) -> Loss:
+    """A loss that raises ConfigError where torch cannot compute it of what it is given; what fails in a
+    function of somebody else's is theirs to say.
+    """
+
+    def call(outputs: Any, targets: Any) -> Tensor:
+        try:
+            return loss(outputs, targets)
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            if not _of_torch(error):
+                raise
+            name = getattr(loss, "__name__", type(loss).__name__)
+            raise ConfigError(
+                f"The loss {name} cannot be computed of outputs, {given(outputs)}, and targets,"
+                f" {given(targets)} ({clause(error)}): give the task a loss that fits them, or other targets."
+            ) from error
+
+    call.__wrapped__ = loss  # type: ignore[attr-defined]  # it may have a state, which checkpoints hold
+    return call
+
+
+def _of_torch(error: BaseException) -> bool:
+    """Whether nothing but torch ran between the call of a loss and its failure."""
+    frames = list(walk_tb(error.__traceback__))[1:]
+    return all(frame.f_globals.get("__name__", "").partition(".")[0] == "torch" for frame, _ in frames)
 
 
 def cross_entropy(outputs: Tensor, targets: Any, smoothing: float, reduction: str) -> Tensor:
@@ -60,7 +90,8 @@ class Objective:
                 "label_smoothing belongs to the built-in cross-entropy: leave it at 0 with a loss of your"
                 " own."
             )
-        self._loss, self._smoothing, self._highest = loss, label_smoothing, highest
+        self._loss = None if loss is None else told(loss)
+        self._smoothing, self._highest = label_smoothing, highest
 
     def outputs(self, model: nn.Module, inputs: Any) -> Any:
         """What the model returns, in full precision."""
