@@ -14,17 +14,18 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmarks.environment import RESULTS
 from benchmarks.frontier_table import KIND, tested_at_best
-from benchmarks.frontier_variants import CONTROL, FAST, RULE, SCRATCH
+from benchmarks.frontier_variants import AT_ONCE, CONTROL, FAST, RULE, SCRATCH
 from benchmarks.rows import Row, kept
 from prunus.report.canvas import AFTER, BEFORE, INK, MUTED, SMALL, entitled, grid, styled
 from prunus.report.canvas import RULE as LINE
 
 FILE = Path(__file__).parents[1] / "docs/img/frontier.svg"
 LINES = {
-    CONTROL: ("all data, shortened", INK),
-    SCRATCH: ("half of the MACs, from scratch", MUTED),
-    RULE: ("two-fold, half of the MACs left", AFTER),
-    FAST: ("fast", BEFORE),
+    CONTROL: ("all data, shortened", INK, "o"),
+    SCRATCH: ("half of the MACs, from scratch", MUTED, "o"),
+    RULE: ("two-fold, half of the MACs left", AFTER, "o"),
+    AT_ONCE: ("filters gone early", AFTER, "D"),
+    FAST: ("fast", BEFORE, "o"),
 }
 WIDTH, PANEL = 760.0, 210.0  # pixels
 COLOURS = """<style>
@@ -64,7 +65,7 @@ def drawing(rows: Sequence[Row], width: float) -> str:
 def panel(axes: Axes, rows: Sequence[Row]) -> None:
     """One set of data: every way's accuracies, with their standard deviation, joined over the budgets."""
     axes.set_xscale("log")
-    for name, (title, colour) in LINES.items():
+    for name, (title, colour, marker) in LINES.items():
         here = [row for row in rows if row["variant"] == name]
         each = [[row for row in here if row["budget"] == one] for one in sorted({r["budget"] for r in here})]
         if not each:
@@ -76,7 +77,7 @@ def panel(axes: Axes, rows: Sequence[Row]) -> None:
             color=colour,
             label=title,
             linewidth=1.6,
-            marker="o",
+            marker=marker,
             markersize=4,
             elinewidth=1,
         )

@@ -25,6 +25,7 @@ FAST_RULE = "fast and two-fold: lower bound, half of the MACs"
 FAST_SCRATCH = "fast, half of the MACs, from scratch"
 MUON = 0.1  # its rates are those of AdamW, so much smaller than those of SGD
 RANDOM, RULE = "random share", "two-fold: lower bound, half of the MACs"
+AT_ONCE = f"{RULE}, at once"
 Choose = Callable[[Selected, float], Curriculum]
 """(samples, budget) -> what chooses among them."""
 
@@ -141,7 +142,7 @@ VARIANTS: dict[str, Variant] = {
     "removal in the middle, half of the MACs": Variant(removal=True),
     RULE: Variant(bounded, share=0.8, removal=True),
     f"{RULE}, early": Variant(bounded, share=0.8, removal=True, freeze=0.75),
-    f"{RULE}, at once": Variant(bounded, share=0.8, removal=True, freeze=0.9),
+    AT_ONCE: Variant(bounded, share=0.8, removal=True, freeze=0.9),
     FAST: Variant(share=growth(bundled()), config=bundled(), scale=MUON),
     FAST_RULE: Variant(bounded, share=0.8 * growth(bundled()), removal=True, config=bundled(), scale=MUON),
     FAST_SCRATCH: Variant(share=growth(bundled()), small=True, config=bundled(), scale=MUON),
