@@ -86,9 +86,8 @@ class Resumed:
     ) -> None:
         self._model, self._most_bytes, self._bytes, self._number = model, most_bytes, 0, 0
         self._kept: dict[int, dict[str, _Kept]] = defaultdict(dict)
-        self._ran: dict[int, dict[str, Tensor]] = defaultdict(
-            dict
-        )  # the shapes of what was made, kept or not
+        # the shapes of what was made, kept or not
+        self._ran: dict[int, dict[str, Tensor]] = defaultdict(dict)
         self._keeping = True  # what is made, until the layer that is asked for has run
         calls = _calls(model, batch)
         self._users = users_of(
@@ -235,10 +234,8 @@ class Resumed:
             return
         if name in final and final[name].values:
             copy = output.clone()
-            if (
-                copy.stride() != output.stride()
-            ):  # a view with gaps: laid out otherwise, sums over it would be rounded otherwise
-                return
+            if copy.stride() != output.stride():
+                return  # a view with gaps: laid out otherwise, sums over it would be rounded otherwise
             final[name] = _Kept(copy)
         self._kept[self._number], self._bytes = final, bytes_after
 
