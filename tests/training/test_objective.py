@@ -78,6 +78,8 @@ def test_what_torch_cannot_compute_is_told(loss: Any, targets: Any, said: str) -
         told(loss)(torch.zeros(4, 3), targets)
     with pytest.raises(ConfigError, match=said):
         Objective(loss, 0.0, 9).mean(torch.zeros(4, 3), targets)
+    with pytest.raises(ConfigError, match=said):
+        with_penalty(loss, lambda: torch.zeros(()))(torch.zeros(4, 3), targets)
 
 
 def test_what_fails_in_a_function_of_ones_own_is_its_own_affair() -> None:

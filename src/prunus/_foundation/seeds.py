@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ def start_workers(things: Any) -> None:
     """Let the workers of a `DataLoader` that persist begin now, if they have not: their first pass draws one
     number more than those that follow, and so would have another order. Nothing else is drawn from.
     """
-    loader = _itself(things)
+    loader = inspect.unwrap(things)
     if not getattr(loader, "persistent_workers", False) or getattr(loader, "_iterator", None) is not None:
         return
     own = generators_of(loader)
@@ -75,18 +76,11 @@ def start_workers(things: Any) -> None:
 
 def generators_of(things: Any) -> list[torch.Generator]:
     """The generators of a `DataLoader`, and of what draws for it, each once and in the same order always."""
-    things = _itself(things)
+    things = inspect.unwrap(things)
     sampler = getattr(things, "sampler", None)
     holders = (things, sampler, getattr(things, "batch_sampler", None), getattr(sampler, "sampler", None))
     found = {id(one): one for one in (getattr(holder, "generator", None) for holder in holders)}
     return [one for one in found.values() if isinstance(one, torch.Generator)]
-
-
-def _itself(things: Any) -> Any:
-    """The loader whose batches are given away, by whatever says so in Python's usual way."""
-    while (inner := getattr(things, "__wrapped__", None)) is not None:
-        things = inner
-    return things
 
 
 def _first() -> list[Any]:

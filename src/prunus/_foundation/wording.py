@@ -7,7 +7,7 @@ import sys
 import types
 import typing
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar, Union
 
@@ -144,12 +144,14 @@ def printable(text: str) -> str:
     """A text as any terminal may show it: what would move the cursor, change colours, run letters backwards
     or is half a character is written out, since it may come from a file. Line ends and tabs stay.
     """
-    return "".join(
-        c
-        if c.isprintable() or c in "\n\t" or c in JOINERS or unicodedata.category(c) == "Zs"
-        else c.encode("unicode_escape", "surrogatepass").decode()
-        for c in text
+    return escaped(
+        text, lambda c: c.isprintable() or c in "\n\t" or c in JOINERS or unicodedata.category(c) == "Zs"
     )
+
+
+def escaped(text: str, stays: Callable[[str], bool]) -> str:
+    """A text whose characters are written out, but for those that stay."""
+    return "".join(c if stays(c) else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def dtype_name(kind: object) -> str:
@@ -163,4 +165,4 @@ def is_torch(value: Any) -> bool:
     return torch is not None and isinstance(value, (torch.Tensor, torch.nn.Module))
 
 
-__all__ = ["advice", "dtype_name", "given", "is_torch", "near", "printable", "wanted"]
+__all__ = ["advice", "dtype_name", "escaped", "given", "is_torch", "near", "printable", "wanted"]

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from prunus._foundation.wording import escaped
 from prunus.errors import DataError, clause
 
 TEST_FOLDERS = ("test", "testing")
@@ -27,10 +28,7 @@ def shown(path: AnyPath) -> str:
     """A path as one line that any terminal can print: line breaks, control characters and broken text are
     written as escapes.
     """
-    text = os.fspath(path)
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
+    return escaped(os.fspath(path), str.isprintable)
 
 
 def as_folder(path: AnyPath) -> Path:

@@ -89,6 +89,8 @@ def verification(
             "A model without values (on meta) has nothing that could be compared; give it some, or call"
             " compact with check=False."
         )
+    graph = graph_for(model, plan)  # once, for a plan that was read from a file, too
+    plan = plan if plan.graph is graph else replace(plan, graph=graph)
     args, kwargs = as_arguments(inputs) if inputs is not None else random_inputs(model, plan)
     masked = mask(model, plan)
     own, before = _beside(masked), _marks(masked)

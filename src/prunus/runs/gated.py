@@ -22,7 +22,7 @@ from prunus.measure.per_input import over_inputs
 from prunus.measure.timing import pinned_threads
 from prunus.report.result import SCHEMA, Result
 from prunus.runs import by_class
-from prunus.runs.delivery import check, finish, run_files, without_onnx
+from prunus.runs.delivery import ONNX, check, finish, run_files, without_onnx
 from prunus.runs.describe import Provenance
 from prunus.runs.settings import USUAL, Delivery
 from prunus.training import evaluate
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from prunus.tasks import Task
     from prunus.training import History, Normalise
 
-MODEL, GATES, ONNX = "model.safetensors", "gates.safetensors", "model.onnx"
+MODEL, GATES = "model.safetensors", "gates.safetensors"
 TIMED = 200  # test samples that latency is measured on, one by one
 CURVE = 2000  # test samples that accuracy is measured on at other budgets
 POINTS = 6  # of that curve

@@ -23,8 +23,10 @@ Loss = Callable[[Any, Any], Tensor]
 def with_penalty(loss: Loss, penalty: Callable[[], Tensor]) -> Loss:
     """The mean of a loss, and something besides that does not look at outputs."""
 
+    lost = told(loss)
+
     def both(outputs: Any, targets: Any) -> Tensor:
-        return as_tensor(loss(outputs, targets)).mean() + penalty()
+        return as_tensor(lost(outputs, targets)).mean() + penalty()
 
     both.__wrapped__ = loss  # type: ignore[attr-defined]  # it may have a state, which checkpoints hold
     return both

@@ -4,6 +4,7 @@ hang on a loader. A checkpoint holds these too.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,9 +24,8 @@ class Outside:
     """
 
     def __init__(self, loss: Loss | None, data: Any) -> None:
-        while (inner := getattr(loss, "__wrapped__", None)) is not None:
-            loss = inner
-        self._loss = loss if isinstance(loss, nn.Module) else None
+        own: Any = None if loss is None else inspect.unwrap(loss)
+        self._loss = own if isinstance(own, nn.Module) else None
         self._data = data
 
     def state(self) -> dict[str, Any]:
