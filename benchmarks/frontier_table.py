@@ -24,18 +24,45 @@ error: the shortened schedule is read off between its own budgets, by the logari
 
 def length(rows: Iterable[Row], key: Row) -> int:
     """The number of epochs with which a variant meets its budget: that of the held-out row whose cost is
-    nearest, or the number that its cost speaks for and that was not tried; a guess where there is none.
+    nearest, or the number that its cost speaks for and that was not tried. Where none was tried at this
+    budget, the cost at the nearest other one speaks, and a guess where there is none at all.
     """
-    variant, full, budget = VARIANTS[key["variant"]], key["epochs"], key["budget"]
-    tried: dict[int, float] = {}
+    rows = list(rows)
+    variant, budget = VARIANTS[key["variant"]], key["budget"]
+    costs = _costs(rows, key)
+    if costs and not variant.whole:
+        better = _paid(costs, budget)
+        return _closest(costs, budget) if better in costs or len(costs) > 1 else better
+    for other in [] if variant.whole else _nearest(rows, key):
+        costs = _costs(rows, key | {"budget": other})
+        if costs:
+            return _paid(costs, budget)
+    return variant.epochs(budget, key["epochs"])
+
+
+def _costs(rows: Iterable[Row], key: Row) -> dict[int, float]:
+    """The costs of held-out trainings by their number of epochs."""
+    costs: dict[int, float] = {}
     for row in _like(rows, key):
         if row["measured_on"] == "validation" and row["cost"] > 0:
-            tried.setdefault(row["trained_epochs"], row["cost"])  # the first, so that others change nothing
-    if not tried or variant.whole:
-        return variant.epochs(budget, full)
-    nearest = min(tried, key=lambda epochs: abs(math.log(tried[epochs] / budget)))
-    better = max(2, round(nearest * budget / tried[nearest]))
-    return nearest if better in tried or len(tried) > 1 else better
+            costs.setdefault(row["trained_epochs"], row["cost"])  # the first, so that others change nothing
+    return costs
+
+
+def _closest(costs: dict[int, float], budget: float) -> int:
+    return min(costs, key=lambda epochs: abs(math.log(costs[epochs] / budget)))
+
+
+def _paid(costs: dict[int, float], budget: float) -> int:
+    """As many epochs as a budget pays for, at what one cost in the training nearest to it."""
+    nearest = _closest(costs, budget)
+    return max(2, round(nearest * budget / costs[nearest]))
+
+
+def _nearest(rows: Iterable[Row], key: Row) -> list[float]:
+    """Budgets at which something was tried on held-out samples, by their distance."""
+    budgets = {row["budget"] for row in rows if row["measured_on"] == "validation"}
+    return sorted(budgets, key=lambda one: (abs(math.log(one / key["budget"])), one))
 
 
 def best_rate(rows: Iterable[Row], key: Row) -> float | None:
@@ -43,8 +70,7 @@ def best_rate(rows: Iterable[Row], key: Row) -> float | None:
     that of the nearest one at which some were, and None where there is none.
     """
     rows = list(rows)
-    budgets = {row["budget"] for row in rows if row["measured_on"] == "validation"}
-    for budget in sorted(budgets, key=lambda one: (abs(math.log(one / key["budget"])), one)):
+    for budget in _nearest(rows, key):
         found = rates(rows, key | {"budget": budget})
         if found:
             return max(found, key=lambda rate: found[rate])
