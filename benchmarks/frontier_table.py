@@ -107,12 +107,15 @@ def _like(rows: Iterable[Row], key: Row) -> list[Row]:
 
 
 def tested_at_best(rows: Iterable[Row]) -> list[Row]:
-    """Rows of test samples at the peak rate that is best on held-out ones; those of a rate that further
-    held-out seeds overruled are kept in the file alone.
+    """Rows of test samples at the peak rate that is best on held-out ones and of the length that meets the
+    budget; those that further held-out rows overruled are kept in the file alone, unless nothing took their
+    place.
     """
     rows = list(rows)
     tested = [row for row in rows if row["measured_on"] == "test"]
-    return [row for row in tested if best_rate(rows, row) in (None, row["lr"])]
+    best = [row for row in tested if best_rate(rows, row) in (None, row["lr"])]
+    fitting = [row for row in best if row["trained_epochs"] == length(rows, row)]
+    return [row for row in best if row in fitting or not _like(fitting, row)]
 
 
 def _sections(everything: list[Row]) -> list[str]:

@@ -26,6 +26,7 @@ FAST_SCRATCH = "fast, half of the MACs, from scratch"
 MUON = 0.1  # its rates are those of AdamW, so much smaller than those of SGD
 RANDOM, RULE = "random share", "two-fold: lower bound, half of the MACs"
 AT_ONCE = f"{RULE}, at once"
+EASY = "two-fold: easy dropped, half of the MACs"
 Choose = Callable[[Selected, float], Curriculum]
 """(samples, budget) -> what chooses among them."""
 
@@ -143,6 +144,8 @@ VARIANTS: dict[str, Variant] = {
     RULE: Variant(bounded, share=0.8, removal=True),
     f"{RULE}, early": Variant(bounded, share=0.8, removal=True, freeze=0.75),
     AT_ONCE: Variant(bounded, share=0.8, removal=True, freeze=0.9),
+    EASY: Variant(easy_dropped, share=0.75, removal=True),
+    f"{EASY}, at once": Variant(easy_dropped, share=0.75, removal=True, freeze=0.9),
     FAST: Variant(share=growth(bundled()), config=bundled(), scale=MUON),
     FAST_RULE: Variant(bounded, share=0.8 * growth(bundled()), removal=True, config=bundled(), scale=MUON),
     FAST_SCRATCH: Variant(share=growth(bundled()), small=True, config=bundled(), scale=MUON),
