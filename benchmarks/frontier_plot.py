@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks.environment import RESULTS
-from benchmarks.frontier_table import KIND, tested_at_best
+from benchmarks.frontier_table import KIND, at_best
 from benchmarks.frontier_variants import AT_ONCE, CONTROL, FAST, RULE, SCRATCH
 from benchmarks.rows import Row, kept
 from prunus.report.canvas import AFTER, BEFORE, INK, MUTED, SMALL, entitled, grid, styled
@@ -35,7 +35,7 @@ svg { --ink: #1c1c1a; --muted: #6d6b64; --rule: #d9d6cd; --before: #9a5b13; --af
 
 
 def main() -> None:
-    FILE.write_text(drawing(tested_at_best(kept(RESULTS / "frontier.json")["rows"]), WIDTH))
+    FILE.write_text(drawing(at_best(kept(RESULTS / "frontier.json")["rows"]), WIDTH))
 
 
 @styled

@@ -106,7 +106,7 @@ def _like(rows: Iterable[Row], key: Row) -> list[Row]:
     return [row for row in rows if all(row[name] == key[name] for name in names)]
 
 
-def tested_at_best(rows: Iterable[Row]) -> list[Row]:
+def at_best(rows: Iterable[Row]) -> list[Row]:
     """Rows of test samples at the peak rate that is best on held-out ones and of the length that meets the
     budget; those that further held-out rows overruled are kept in the file alone, unless nothing took their
     place.
@@ -127,7 +127,7 @@ def _sections(everything: list[Row]) -> list[str]:
             *([""] if lines else []),
             f"## {called}, {network}, {epochs} epochs, augmentation: {augment}",
         ]
-        tested = tested_at_best(rows)
+        tested = at_best(rows)
         for budget in sorted({row["budget"] for row in tested}):
             lines += ["", f"### Budget {budget:g}", "", HEADER, "|---|---|---|---|---|---|---|---|---|"]
             here = [row for row in tested if row["budget"] == budget]

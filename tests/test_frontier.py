@@ -14,7 +14,7 @@ from benchmarks import frontier
 from benchmarks.frontier import bracketed, choose_rate, decide
 from benchmarks.frontier_pictures import picture_subject
 from benchmarks.frontier_plot import LINES, drawing
-from benchmarks.frontier_table import best_rate, between, length, table, tested_at_best
+from benchmarks.frontier_table import at_best, best_rate, between, length, table
 from benchmarks.frontier_training import Subject, measured
 from benchmarks.frontier_variants import CONTROL, FAST_RULE, RULE, SCRATCH, VARIANTS
 from benchmarks.rows import Row, unrecorded
@@ -94,8 +94,8 @@ def test_held_out_rows_say_how_many_epochs_meet_the_budget() -> None:
     assert best_rate([again, held, row(RULE, 1.0, 99, lr=7.0, measured_on="validation")], key) == 0.1
     assert length([held], key | {"budget": 0.8}) == 10  # 5 / 0.4 * 0.8, though none was held out there
     tested = [row(RULE, 0.5, 90 + epochs, trained_epochs=epochs) for epochs in (5, 6)]
-    assert tested_at_best([held, again, *tested]) == tested[1:]
-    assert tested_at_best([held, again, *tested[:1]]) == tested[:1]  # nothing has taken its place
+    assert at_best([held, again, *tested]) == tested[1:]
+    assert at_best([held, again, *tested[:1]]) == tested[:1]  # nothing has taken its place
     tried = row(RULE, 1.0, 90, trained_epochs=10, measured_on="validation", lr=0.3)
     assert best_rate([tried | {"trained_epochs": VARIANTS[RULE].epochs(1.0, 6)}], key) == 0.3
 
