@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from prunus.errors import ArgumentError, CompactError
 from prunus.paint.inputs import as_arguments, called, first_line, map_tensors, tensors_in, to_meta, two_of
+from prunus.paint.trace import trace
 
 ONE, TWO = torch.arange(3.0), torch.zeros(2, 4)
 
@@ -112,3 +113,30 @@ def test_an_error_of_a_forward_is_told_with_the_shapes() -> None:
 
 def test_the_first_line_of_an_error() -> None:
     assert first_line(ValueError("one\ntwo")) == "one" and first_line(ValueError()) == "no message"
+
+
+class _Picture(Tensor):
+    """As fastai and others have them."""
+
+
+def test_tensors_of_a_class_of_their_own_are_plain_ones() -> None:
+    """What the class's functions return is wrapped anew, and would have no paint."""
+    model = Net(lambda m, x: m.b(m.a(x).relu()), a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(8, 2, 1))
+    x = torch.randn(2, 3, 4, 4).as_subclass(_Picture)
+    graph = trace(model, x)
+    assert type(as_arguments(x)[0][0]) is Tensor and graph.num_channels == 8
+
+
+@pytest.mark.filterwarnings("ignore")  # of kinds of tensors that torch means to drop or to change
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda: torch.nested.nested_tensor([torch.zeros(2, 3), torch.zeros(1, 3)]), "a nested tensor"),
+        (lambda: torch.nested.nested_tensor([torch.zeros(2, 3)], layout=torch.jagged), "a nested tensor"),
+        (lambda: torch.quantize_per_tensor(torch.zeros(2, 3), 0.1, 0, torch.quint8), "a quantised tensor"),
+        (lambda: iter([torch.zeros(2, 3)]), "a list_iterator, which can be read only once"),
+    ],
+)
+def test_inputs_that_cannot_be_followed_are_refused(given: Any, said: str) -> None:
+    with pytest.raises(ArgumentError, match=f"The inputs hold {said}"):
+        as_arguments((given(),))

@@ -170,3 +170,15 @@ def test_a_forward_that_picks_another_tensor_of_the_same_shape_is_noticed() -> N
     }
     plan, small = pruned(randomised(Net(forward, **layers)), IMAGE)
     assert plan.exact and plan.removed == 4 and small.prunus.mode == "traced"
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")  # that torch's support of them is young
+@pytest.mark.parametrize("product", [torch.sparse.mm, torch.matmul])
+@pytest.mark.parametrize("layout", ["coo", "csr"])
+def test_products_with_sparse_matrices(product: Callable[[Tensor, Tensor], Tensor], layout: str) -> None:
+    """Graph networks have their neighbours in one, as a buffer."""
+    model = Net(lambda m, x: m.b(product(m.near, m.a(x).relu())), a=nn.Linear(5, 8), b=nn.Linear(8, 3))
+    near = torch.eye(6, dtype=torch.float64) + torch.eye(6, dtype=torch.float64).roll(1, 0)
+    randomised(model).register_buffer("near", near.to_sparse() if layout == "coo" else near.to_sparse_csr())
+    plan, _ = pruned(model, torch.randn(6, 5, dtype=torch.float64))
+    assert plan.exact and plan.removed == 4

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunus.paint.memory import memory_of
 from prunus.paint.records import (
     ANCHOR,
     Centre,
@@ -206,9 +207,9 @@ class Canvas:
         at every step.
         """
         for tensor in self._unsorted:
-            self._by_storage.setdefault(tensor.untyped_storage()._cdata, {})[id(tensor)] = tensor
+            self._by_storage.setdefault(memory_of(tensor), {})[id(tensor)] = tensor
         self._unsorted.clear()
-        return list(self._by_storage.get(target.untyped_storage()._cdata, {}).values())
+        return list(self._by_storage.get(memory_of(target), {}).values())
 
 
 @lru_cache(maxsize=4096)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from prunus.paint.canvas import Canvas
 from prunus.paint.cost import AxisTable, CostModel, LayerCost, Terms
+from prunus.paint.memory import memory_of
 from prunus.paint.records import Contraction, Labels, Paint, Record
 from prunus.paint.source import Source
 
@@ -81,14 +82,14 @@ def _activations(parts: CostParts, table: AxisTable, records: Sequence[Record], 
     share it.
     """
     owned = {id(t): t for record in records for t in record.tensors if id(t) in sources}
-    born = {t.untyped_storage()._cdata for t in owned.values()}
+    born = {memory_of(t) for t in owned.values()}
     last: dict[int, int] = {}
     births: list[tuple[int, int, Tensor, Paint]] = []
     for i, record in enumerate(records):
         made = zip((*record.tensors, *record.outputs), (*record.inputs, *record.paints))
         for place, (tensor, paint) in enumerate(made):
             if id(tensor) not in owned:
-                key = tensor.untyped_storage()._cdata
+                key = memory_of(tensor)
                 last[key] = i
                 if key not in born and tensor.numel():
                     born.add(key)

@@ -1,9 +1,8 @@
-"""What models are called with and what they return: nests of tensors."""
+"""What models are called with: nests of tensors that a trace can follow."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,16 +10,19 @@ from torch import Tensor, nn
 
 from prunus._foundation.wording import given
 from prunus.errors import ArgumentError, PrunusError
+from prunus.paint.nests import map_tensors, read_once, tensors_in
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
+_PLAIN = (Tensor, nn.Parameter)
 
 
 def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments from what the user gave as inputs; tensors made in inference mode are
-    copied, so that they can be used.
+    copied, so that they can be used, and those of a class of their own are plain ones.
 
-    Raises ArgumentError for what no model is called with, and for inputs without samples, which tell nothing.
+    Raises ArgumentError for what no model is called with, for inputs without samples, which tell nothing, and
+    for what cannot be followed: tensors that are no plain arrays, and iterators.
     """
     if (
         isinstance(example_inputs, (tuple, list))
@@ -36,6 +38,7 @@ def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any
             "The inputs must be a tensor, a tuple of arguments or a dict of named ones, not"
             f" {given(example_inputs)}."
         )
+    _refuse_unreadable(example_inputs)
     shapes = [tuple(tensor.shape) for tensor in tensors_in(example_inputs) if tensor.dim()]
     if shapes and not any(shape[0] for shape in shapes):
         raise ArgumentError(
@@ -47,11 +50,49 @@ def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any
         example_inputs = map_tensors(
             example_inputs, lambda tensor: tensor.clone() if tensor.is_inference() else tensor
         )
+    if any(type(tensor) not in _PLAIN for tensor in tensors_in(example_inputs)):
+        example_inputs = map_tensors(example_inputs, _plain)
     if isinstance(example_inputs, dict):
         return (), dict(example_inputs)
     if isinstance(example_inputs, (tuple, list)):
         return tuple(example_inputs), {}
     return (example_inputs,), {}
+
+
+def _refuse_unreadable(inputs: Inputs) -> None:
+    """Raises ArgumentError for a part of inputs that cannot be run on meta tensors, or not more than once."""
+    once = read_once(inputs)
+    if once is not None:
+        raise ArgumentError(
+            f"The inputs hold {given(once)}, which can be read only once, and the model runs several times;"
+            " give a list."
+        )
+    for tensor in tensors_in(inputs):
+        kind = _no_array(tensor)
+        if kind:
+            raise ArgumentError(
+                f"The inputs hold a {kind} tensor, whose channels cannot be followed; give a plain one,"
+                " padded where it has to be."
+            )
+
+
+def _no_array(tensor: Tensor) -> str:
+    """What a tensor is that is no plain array, "" if it is one; those of its own class are, as long as
+    nothing but Python's functions tells them from others.
+    """
+    if tensor.is_nested:
+        return "nested"
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.is_mkldnn:
+        return "MKL-DNN"
+    if type(tensor) not in _PLAIN and type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        return type(tensor).__name__
+    return ""
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor if type(tensor) in _PLAIN else tensor.as_subclass(Tensor)
 
 
 def called(
@@ -81,19 +122,6 @@ def to_meta(value: Any) -> Any:
     return map_tensors(value, lambda t: torch.empty_like(t, device="meta", requires_grad=False))
 
 
-def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Replace every tensor in nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, dict):
-        return type(value)((k, map_tensors(v, change)) for k, v in value.items())
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(map_tensors(v, change) for v in value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(map_tensors(v, change) for v in value)
-    return value
-
-
 def two_of(tensor: Tensor) -> Tensor:
     """A batch of two instead of one: batch norm needs something to compare."""
     if tensor.dim() < 2 or tensor.shape[0] != 1:
@@ -101,25 +129,19 @@ def two_of(tensor: Tensor) -> Tensor:
     return torch.cat([tensor, tensor.flip(-1)])
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Every tensor in nested containers, dataclasses and output objects, in a fixed order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from tensors_in(getattr(value, field.name))
-    elif (
-        hasattr(value, "__dict__") and not isinstance(value, (type, torch.nn.Module)) and not callable(value)
-    ):
-        yield from tensors_in(vars(value))
-
-
 def first_line(error: Exception) -> str:
     """The first line of what an error says."""
     return (str(error).strip() or "no message").splitlines()[0]
+
+
+__all__ = [
+    "Arguments",
+    "Inputs",
+    "as_arguments",
+    "called",
+    "first_line",
+    "map_tensors",
+    "tensors_in",
+    "to_meta",
+    "two_of",
+]

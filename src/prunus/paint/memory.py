@@ -1,14 +1,22 @@
-"""Which views of one piece of memory share elements."""
+"""Which tensors lie on one piece of memory, and which views of it share elements."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+
+def memory_of(tensor: Tensor) -> int:
+    """A number for the memory of a tensor; a sparse one, which lies in several pieces, has it for itself."""
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else -id(tensor)
 
 
 def may_overlap(first: Tensor, second: Tensor) -> bool:
     """Whether two views of one storage may share an element; False only where they are boxes of one grid that
     do not meet, as pieces of a split.
     """
+    if first.layout is not torch.strided:
+        return True
     strides = [stride for stride, n in zip(first.stride(), first.shape) if n > 1]
     if not _is_box(first, strides) or not _is_box(second, strides):
         return True

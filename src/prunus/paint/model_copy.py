@@ -200,13 +200,10 @@ def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
     """copy.deepcopy for parameters and buffers; a plain buffer that has its memory for itself, as nearly all
     have, is cloned.
     """
-    if (
-        type(tensor) is not Tensor
-        or tensor.requires_grad
-        or tensor.is_meta
-        or tensor.layout is not torch.strided
-        or tensor.is_quantized
-    ):
+    if tensor.layout is not torch.strided and type(tensor) is Tensor and not tensor.requires_grad:
+        memo[id(tensor)] = tensor.clone()  # torch's own copies want one piece of memory
+        return memo[id(tensor)]  # type: ignore[no-any-return]
+    if type(tensor) is not Tensor or tensor.requires_grad or tensor.is_meta or tensor.is_quantized:
         if isinstance(tensor, nn.Parameter):
             return tensor.__deepcopy__(memo)  # type: ignore[no-untyped-call,no-any-return]
         return copy.deepcopy(tensor, memo)

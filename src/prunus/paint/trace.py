@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.collector import collector_paused
 from prunus._foundation.warned import warn
+from prunus._foundation.wording import given
 from prunus.errors import ArgumentError, PrunusError, TraceError, clause
 from prunus.paint.build import build
 from prunus.paint.canvas import Canvas
@@ -23,6 +24,7 @@ from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Arguments, Inputs, as_arguments, map_tensors, tensors_in, to_meta, two_of
 from prunus.paint.model_copy import meta_twin, tensors_in_modules, unwrap, walk
 from prunus.paint.modes import trains_alike
+from prunus.paint.nests import held_by_functions, read_once
 from prunus.paint.neutral import neutral_sources
 from prunus.paint.painter import Painter
 from prunus.paint.program import Listener, Program, program_of, same_program
@@ -233,7 +235,15 @@ def _warn_of_training(name: str, left: Sequence[str], failure: PrunusError) -> N
 
 
 def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
-    """What a model returns stays as it is. Raises TraceError if it returns no tensor."""
+    """What a model returns stays as it is, and what functions hold that it returns. Raises TraceError if it
+    returns no tensor, or what computes only when it is read.
+    """
+    once = read_once(outputs)
+    if once is not None:
+        raise TraceError(
+            f"The forward of {name} returns {given(once)}, which computes when it is read, outside of what"
+            " can be followed; return a list."
+        )
     tensors = list(tensors_in(outputs))
     if not tensors:
         raise TraceError(
@@ -241,6 +251,9 @@ def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
             " computes."
         )
     painter.returned(tensors)
+    for tensor in held_by_functions(outputs):
+        for stripe in painter.paint_of(tensor):
+            painter.pin(stripe.labels, "held by a function that the model returns", "")
 
 
 def _refuse_sharded(model: nn.Module) -> None:

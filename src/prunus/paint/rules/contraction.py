@@ -280,9 +280,12 @@ def _count(call: Call, constant: int, axes: Sequence[tuple[Tensor, int]]) -> Non
     call.canvas.contractions.append(Contraction(len(call.canvas.records), constant, tuple(factors)))
 
 
+_ADDED = ("addmm", "baddbmm", "_sparse_addmm")
+
+
 def product(call: Call) -> Sequence[Paint]:
     """mm and bmm, and with an added term addmm and baddbmm: rows of the first, columns of the second."""
-    added = call.args[0] if call.operator.startswith(("addmm", "baddbmm")) else None
+    added = call.args[0] if call.operator.startswith(_ADDED) else None
     first, second = call.args[1:3] if added is not None else call.args[:2]
     rows = first.dim() - 2
     contract(call, first, rows + 1, second, rows, foldable=True)
@@ -331,6 +334,6 @@ def vector_product(call: Call) -> Sequence[Paint]:
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), convolution),
-    **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm"), product),
+    **dict.fromkeys(("mm", "bmm", *_ADDED), product),
     **dict.fromkeys(("mv", "dot", "vdot"), vector_product),
 }
