@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from tests.paint.nets import Net, channels, randomised
 from torch import nn
 
 import prunus
+from prunus.errors import TraceError
 
 IMAGE = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
 
@@ -102,3 +104,11 @@ def sizes(graph: prunus.ChannelGraph) -> list[tuple[str, list[int]]]:
         (name, [layer.labels.nbytes + layer.dead.nbytes for paint in paint_list for layer in paint])
         for name, paint_list in paints
     ]
+
+
+def test_operators_that_run_functions_are_named() -> None:
+    """What torch says of them held all of the painter."""
+    model = Net(lambda m, x: torch.cond(x.sum() > 0, torch.sin, torch.cos, (m.a(x),)), a=nn.Conv2d(3, 4, 1))
+    with pytest.raises(TraceError, match=r"calls cond at .*test_trace.*, which runs functions") as raised:
+        prunus.trace(model, torch.zeros(1, 3, 4, 4))
+    assert len(str(raised.value)) < 400

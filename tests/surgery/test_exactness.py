@@ -182,3 +182,35 @@ def test_products_with_sparse_matrices(product: Callable[[Tensor, Tensor], Tenso
     randomised(model).register_buffer("near", near.to_sparse() if layout == "coo" else near.to_sparse_csr())
     plan, _ = pruned(model, torch.randn(6, 5, dtype=torch.float64))
     assert plan.exact and plan.removed == 4
+
+
+def _number(t: Tensor) -> Tensor:
+    return t / (1 + t.abs().amax())
+
+
+FUNCTIONAL: dict[str, Callable[[Tensor], Tensor]] = {
+    "a number under vmap": lambda x: torch.func.vmap(_number)(x),
+    "vmap over channels": lambda x: torch.func.vmap(lambda t: t - t.mean(), in_dims=1, out_dims=1)(x),
+    "jvp": lambda x: torch.func.jvp(lambda t: t.sin() * t, (x,), (torch.ones_like(x),))[1],
+    "a gradient in the forward": lambda x: x + torch.func.grad(lambda t: (t**3).sum())(x),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*jit:DeprecationWarning")  # inside torch.func
+@pytest.mark.parametrize("name", FUNCTIONAL)
+def test_functions_of_functions(name: str) -> None:
+    model = Net(lambda m, x: m.b(FUNCTIONAL[name](m.a(x).tanh())), a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(8, 2, 1))
+    plan, small = pruned(randomised(model), IMAGE)
+    assert plan.exact and plan.removed >= 3 and small.prunus.mode == "eager"
+
+
+def test_operators_that_return_nothing_are_followed() -> None:
+    """Solving checks for errors with one: what stood around it was traced, or stayed whole."""
+
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        solved = torch.linalg.solve(m.first.weight[:, :, 0, 0], m.first(x).flatten(2)).view(x.shape)
+        return m.last(m.middle(solved).relu())
+
+    model = Net(forward, first=nn.Conv2d(3, 3, 1), middle=nn.Conv2d(3, 8, 1), last=nn.Conv2d(8, 2, 1))
+    plan, small = pruned(randomised(model), IMAGE)
+    assert plan.removed == 4 and small.prunus.mode == "eager"

@@ -86,6 +86,11 @@ def tensors_of(*containers: Iterable[Any]) -> Tensors:
     return tuple(found)
 
 
+def made_by(result: Any) -> Tensors:
+    """The tensors among what an operator returns, which may be one, several, a number or nothing."""
+    return tensors_of(result if isinstance(result, (tuple, list)) else (result,))
+
+
 def with_other(value: Any, old: Tensor, new: Tensor) -> Any:
     """The same nest of arguments with another tensor in place of one."""
     if isinstance(value, Tensor):

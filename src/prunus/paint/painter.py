@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunus.errors import TraceError
-from prunus.paint.call import Call, Rule, Tensors, tensors_of, with_other
+from prunus.paint.call import Call, Rule, Tensors, made_by, tensors_of, with_other
 from prunus.paint.canvas import Canvas
 from prunus.paint.finite import holds_if_finite
 from prunus.paint.memory import may_overlap
@@ -46,13 +47,14 @@ class Operator:
     blank: Blank | None
 
 
-@dataclass
+@dataclass(repr=False)
 class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A dispatch mode that paints. Enter it, run the model on meta tensors, leave it, and read the couplings
     off.
     """
 
     _operators: dict[Any, Operator] = field(default_factory=dict)
+    supports_higher_order_operators = True  # so that they can be told by name
 
     def __post_init__(self) -> None:
         TorchDispatchMode.__init__(self)  # type: ignore[no-untyped-call]
@@ -91,11 +93,7 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
             result: Any = fetched
         else:
             result = shape_of_call(operator, func, args, kwargs) if on_meta else func(*args, **kwargs)
-        outputs = (
-            (result,)
-            if isinstance(result, Tensor)
-            else tensors_of(result if isinstance(result, (tuple, list)) else ())
-        )
+        outputs = made_by(result)
         if (
             tensors
             and not operator.random
@@ -112,6 +110,12 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
         found = self._operators.get(func)
         if found is not None:
             return found
+        if isinstance(func, HigherOrderOperator):
+            raise TraceError(
+                f"The forward calls {func.name()} at {self.where()}, which runs functions where their"
+                " operators cannot be followed; write it with Python's own statements, or tensor operators"
+                " (torch.where)."
+            )
         name = func._schema.name.removeprefix("aten::")
         rule = RULES.get(name) or RULES.get(name.rstrip("_"))
         random = torch.Tag.nondeterministic_seeded in func.tags
@@ -132,7 +136,9 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is _INDEX:
             return self._picked(*args)
         copied = operator.name == "_to_copy" and str(kwargs.get("device")) == "cpu"
-        if not (copied or operator.name == "nonzero") or not args[0].is_meta:
+        if not (copied or operator.name == "nonzero") or not isinstance(args[0], Tensor):
+            return None
+        if not args[0].is_meta:
             return None
         value = self.value_of(args[0])
         if value is None:
@@ -169,9 +175,7 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
             real_kwargs["device"] = torch.device("cpu")
         values = func(*(self._real(a) for a in args), **real_kwargs)
         volatile = not self._volatile.isdisjoint(map(id, tensors_of(args, kwargs)))
-        for tensor, value in zip(
-            outputs, tensors_of(values if isinstance(values, (tuple, list)) else (values,))
-        ):
+        for tensor, value in zip(outputs, made_by(values)):
             self.know(tensor, value, volatile)
 
     def _real(self, value: Any) -> Any:

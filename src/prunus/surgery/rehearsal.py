@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prunus.errors import TraceError
-from prunus.paint.call import Tensors, tensors_of
+from prunus.paint.call import Tensors, made_by, tensors_of
 from prunus.paint.finite import holds_if_finite
 from prunus.paint.forward import run, tell_numbers
 from prunus.paint.graph import ChannelGraph, Origin
@@ -63,7 +63,7 @@ class MismatchError(Exception):
         self.graph: ChannelGraph | None = None  # whose operators the index counts
 
 
-@dataclass
+@dataclass(repr=False)
 class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     """A painter whose colours are the components of the dense model, compared operator by operator with what
     should be left of it.
@@ -161,7 +161,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
             dense = self.graph.records[index]
             if dense.func is func and self._reads_what_is_left(index, dense, args, kwargs):
                 result = shape_of_call(self.look_up(func), func, args, kwargs)
-                outputs = (result,) if isinstance(result, Tensor) else tensors_of(result)
+                outputs = made_by(result)
                 if all(map(self._has_left, outputs, dense.outputs, dense.paints)):
                     self._follow(index, dense, outputs)
                     return result

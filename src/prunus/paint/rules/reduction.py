@@ -103,14 +103,14 @@ _REDUCTIONS = (
 
 
 def check(call: Call) -> Sequence[Paint]:
-    """_is_all_true, by which torch raises errors: it makes nothing, and holds for some where it does for
-    all.
+    """_is_all_true, by which torch raises errors, and questions about shapes: they make nothing, and hold for
+    some where they do for all.
     """
     return ((),) * len(call.outputs)
 
 
 RULES: dict[str, Rule] = {
-    "_is_all_true": check,
+    **dict.fromkeys(("_is_all_true", "is_same_size", "_has_same_storage_numel"), check),
     **dict.fromkeys(_REDUCTIONS, reduction),
     **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin"), cumulative),
 }

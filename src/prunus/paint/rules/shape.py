@@ -21,8 +21,10 @@ def keep(call: Call) -> Sequence[Paint]:
 
 def converted(call: Call) -> Sequence[Paint]:
     """Another type of numbers: what a removed slot holds is rounded towards zero, or only whether it is zero
-    is left.
+    is left. A plain number, which vmap makes a tensor of, has no slots.
     """
+    if not call.tensors:
+        return ((),)
     paint, kind = call.paint(call.tensors[0]), call.outputs[0].dtype
     if kind.is_floating_point or kind.is_complex:
         return (paint,)
