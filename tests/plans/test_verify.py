@@ -271,3 +271,29 @@ def test_single_precision_inside_a_double_network_is_no_difference() -> None:
         small.last.weight[0, 0] += 1e-3
     with pytest.raises(VerifyError, match="differs from the masked one"):
         prunus.verify(model, plan, small, x)
+
+
+class _Attention(nn.Module):
+    """Attention as torch makes it, with biases of zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 2)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.first(x)
+        found: Tensor = self.last(tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0])
+        return found
+
+
+def test_biases_of_zeros_are_multiplied_with_their_weights() -> None:
+    """Their gradients are other multiples, though they look the same."""
+    model = _Attention().double()
+    graph = prunus.trace(model, torch.randn(2, 5, 3, dtype=torch.float64))
+    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
+    small = prunus.compact(model, plan)
+    assert plan.exact and small.prunus.surgery.rescales
+    assert prunus.verify(model, plan, small).training < 1e-9  # type: ignore[operator]
+    object.__setattr__(small, "prunus", None)
+    assert prunus.verify(model, plan, small).training < 1e-9  # type: ignore[operator]

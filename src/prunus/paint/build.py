@@ -52,6 +52,7 @@ def build(
         sources=sources,
         records=tuple(canvas.records),
         returned=canvas.outputs,
+        said=canvas.said,
         contractions=tuple(canvas.contractions),
         leaks=tuple(leaks),
         component_of_colour=parent,

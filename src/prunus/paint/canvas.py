@@ -74,6 +74,7 @@ class Canvas:
     contractions: list[Contraction] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     outputs: tuple[Tensor, ...] = ()  # what the model returned
+    said: tuple[str, ...] = ()  # and plain numbers and texts among it
     # modules that run, outermost first, each with a number for this run
     running: list[tuple[str, int]] = field(default_factory=list)
     dead_cache: dict[Any, float] = field(default_factory=dict)

@@ -45,7 +45,10 @@ def run(
             watch or KnownLists(),
             NoDropout(partial(_told_of_noise, painter)) if twin.training else nullcontext(),
         ):
-            return twin.model(*args, **kwargs)
+            result = twin.model(*args, **kwargs)
+        if painter.failure is not None:  # and the forward caught it
+            raise painter.failure
+        return result
     except TraceError:
         raise
     except Exception as error:

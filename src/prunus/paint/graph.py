@@ -105,6 +105,7 @@ class ChannelGraph:
     sources: tuple[Source, ...]
     records: tuple[Record, ...]
     returned: tuple[Tensor, ...]
+    said: tuple[str, ...]  # plain numbers and texts among what was returned
     contractions: tuple[Contraction, ...]
     leaks: tuple[Leak, ...]
     component_of_colour: Labels

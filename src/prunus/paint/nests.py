@@ -19,6 +19,7 @@ from prunus.errors import ArgumentError
 
 _SEVERAL = (tuple, list, set, frozenset, deque, ValuesView, KeysView)
 _NO_CONTAINERS = (Tensor, str, int, float, bytes, type(None))
+_PLAIN = (bool, int, float, complex, str)
 _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 Change = Callable[[Tensor], Tensor]
 
@@ -28,6 +29,11 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     data alone.
     """
     return (leaf for leaf in _leaves(value, [], set()) if isinstance(leaf, Tensor))
+
+
+def said_in(value: Any) -> tuple[str, ...]:
+    """Every plain number and text in the same nests, spelled out."""
+    return tuple(repr(leaf) for leaf in _leaves(value, [], set()) if type(leaf) in _PLAIN)
 
 
 def read_once(value: Any) -> Any:
@@ -176,4 +182,4 @@ def _copied(value: Any) -> Any:
         ) from error
 
 
-__all__ = ["held_by_functions", "map_tensors", "read_once", "tensors_in"]
+__all__ = ["held_by_functions", "map_tensors", "read_once", "said_in", "tensors_in"]

@@ -54,6 +54,7 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     _operators: dict[Any, Operator] = field(default_factory=dict)
+    failure: Exception | None = None  # what a forward must not catch: that it cannot be followed
     supports_higher_order_operators = True  # so that they can be told by name
 
     def __post_init__(self) -> None:
@@ -65,7 +66,13 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        try:
+            return self._dispatched(func, args, kwargs or {})
+        except (TraceError, NotImplementedError) as error:
+            self.failure = self.failure or error
+            raise
+
+    def _dispatched(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if func is _EMPTY and args[0] == [0]:  # batch norm's reserve
             return func(*args, **kwargs)
         self._place = None
@@ -112,7 +119,7 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
             return found
         if isinstance(func, HigherOrderOperator):
             raise TraceError(
-                f"The forward calls {func.name()} at {self.where()}, which runs functions where their"
+                f"The forward calls {func} at {self.where()}, which runs functions where their"
                 " operators cannot be followed; write it with Python's own statements, or tensor operators"
                 " (torch.where)."
             )

@@ -24,7 +24,7 @@ from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Arguments, Inputs, as_arguments, map_tensors, tensors_in, to_meta, two_of
 from prunus.paint.model_copy import meta_twin, tensors_in_modules, unwrap, walk
 from prunus.paint.modes import trains_alike
-from prunus.paint.nests import held_by_functions, read_once
+from prunus.paint.nests import held_by_functions, read_once, said_in
 from prunus.paint.neutral import neutral_sources
 from prunus.paint.painter import Painter
 from prunus.paint.program import Listener, Program, program_of, same_program
@@ -251,6 +251,7 @@ def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
             " computes."
         )
     painter.returned(tensors)
+    painter.said = said_in(outputs)
     for tensor in held_by_functions(outputs):
         for stripe in painter.paint_of(tensor):
             painter.pin(stripe.labels, "held by a function that the model returns", "")

@@ -266,17 +266,18 @@ def compare_training(
 def _made_anew(masked: nn.Module, small: nn.Module, slices: Slices) -> list[str]:
     """Names of the parameters and whole numbers that are something else than what is left of the masked
     model's: multiplied rows, whose gradients are other multiples, and slots that were numbered anew. A bias
-    that took up what removed channels gave is not among them, as its gradient is the same.
+    that took up what removed channels gave is not among them; one of zeros goes with its weight.
     """
-    before = named_tensors(masked)
+    before, after = named_tensors(masked), named_tensors(small)
     found = {
         name
-        for name, tensor in named_tensors(small).items()
+        for name, tensor in after.items()
         if name in before
         and (isinstance(tensor, nn.Parameter) or not tensor.is_floating_point())
         and not torch.equal(cut(before[name], slices.get(name, {})), tensor)
     }
-    return [name for name in found if not name.endswith("bias") or f"{name[:-4]}weight" in found]
+    alike = [name for name in after if (f"{name[:-4]}weight" if name.endswith("bias") else name) in found]
+    return [*alike, *_rescaled(small)]
 
 
 def _rescaled(small: nn.Module) -> list[str]:

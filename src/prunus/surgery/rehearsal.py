@@ -25,8 +25,9 @@ from prunus.paint.call import Tensors, made_by, tensors_of
 from prunus.paint.finite import holds_if_finite
 from prunus.paint.forward import run, tell_numbers
 from prunus.paint.graph import ChannelGraph, Origin
-from prunus.paint.inputs import map_tensors, to_meta
+from prunus.paint.inputs import tensors_in, to_meta
 from prunus.paint.model_copy import meta_twin, named_tensors, tensors_in_modules
+from prunus.paint.nests import said_in
 from prunus.paint.painter import Painter, shape_of_call
 from prunus.paint.records import Centre, Labels, Paint, Record, Stripe, zeros_like
 from prunus.paint.rules import (
@@ -40,6 +41,7 @@ from prunus.paint.rules import (
 )
 from prunus.paint.source import Source, colours_of
 from prunus.paint.state import restore_state
+from prunus.surgery.again import indices_now, inputs_now, returned_otherwise
 from prunus.surgery.alike import numbers, same_arguments, same_options, untouched
 from prunus.surgery.indices import OPERATORS
 from prunus.surgery.rescaling import rescales_for
@@ -75,7 +77,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     # constants whose values differ, as those of an index may, by `id`; what single numbers must be multiplied
     # by, None for all others
     others: dict[int, float | None] = field(default_factory=dict)
-    _made: dict[int, Origin] = field(default_factory=dict)
+    origins: dict[int, Origin] = field(default_factory=dict)
     _sources: dict[int, Source] = field(default_factory=dict)
     _unpainted: dict[int, Paint] = field(default_factory=dict)
     _left: dict[int, tuple[Labels, Labels]] = field(default_factory=dict)
@@ -93,7 +95,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         """Parameters and buffers of the rehearsed module, by name."""
         for position, source in enumerate(self.graph.sources):
             tensor = tensors[source.name]
-            self._made[id(tensor)] = (-1, position)
+            self.origins[id(tensor)] = (-1, position)
             self._sources[id(tensor)] = source
             self._fixed.add(id(tensor))
 
@@ -136,7 +138,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
     def condition(self, tensor: Tensor) -> bool | None:
         """As in the dense model."""
-        index, position = self._made.get(id(tensor), (-1, 0))
+        index, position = self.origins.get(id(tensor), (-1, 0))
         records = self.graph.records
         return holds_if_finite(records, records[index].outputs[position]) if index >= 0 else None
 
@@ -171,7 +173,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         self.records.append(dense)
         self._alive.append(outputs)
         for position, (tensor, paint) in enumerate(zip(outputs, dense.paints)):
-            self._made[id(tensor)] = (index, position)
+            self.origins[id(tensor)] = (index, position)
             self._unpainted[id(tensor)] = paint
             self._fixed.discard(id(tensor))
 
@@ -190,7 +192,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         for tensor, origin in zip(tensors, self.graph.wiring[index], strict=True):
             if (
                 origin is None
-                or self._made.get(id(tensor)) != origin
+                or self.origins.get(id(tensor)) != origin
                 or not tensor.is_meta
                 or id(tensor) in self.others
             ):
@@ -217,6 +219,13 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
     def on_record(self) -> None:
         """Compare the newest record with its dense counterpart."""
+        try:
+            self._compare_record()
+        except MismatchError as error:
+            self.failure = self.failure or error
+            raise
+
+    def _compare_record(self) -> None:
         index = len(self.records) - 1
         if index >= len(self.graph.records):
             raise MismatchError(index, "more operators than before")
@@ -224,7 +233,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         if mine.operator != dense.operator:
             raise MismatchError(index, f"{mine.operator} instead of {dense.operator}")
         for tensor, origin in zip(mine.tensors, self.graph.wiring[index]):
-            if origin is not None and self._made.get(id(tensor), origin) != origin:
+            if origin is not None and self.origins.get(id(tensor), origin) != origin:
                 raise MismatchError(index, f"{mine.operator} reads another tensor")
         if self.others:
             self._note_others(index, mine)
@@ -236,7 +245,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
             self._compare_values(
                 index, mine.outputs[position], mine.values[position], dense.values[position], wanted or {}
             )
-            self._made[id(mine.outputs[position])] = (index, position)
+            self.origins[id(mine.outputs[position])] = (index, position)
 
     def _note_number(self, index: int, mine: Record, dense: Record) -> None:
         """A factor that depends on a size may be made up for; any other number may not."""
@@ -322,33 +331,6 @@ def _single(paint: tuple[Stripe, ...]) -> bool:
     return len(paint) < 2 or len({stripe.axis for stripe in paint}) == len(paint)
 
 
-def _indices(graph: ChannelGraph, surgery: Surgery) -> dict[str, Tensor]:
-    """Buffers whose values are slots, or say which slots, as they are once channels are gone."""
-    names = {remap.name for remap in surgery.remaps}
-    names |= {s.name for s in graph.sources if s.tensor.dtype == torch.bool and s.name in surgery.slices}
-    if not names:
-        return {}
-    tensors = {name: t.detach().cpu() for name, t in named_tensors(graph.model).items() if name in names}
-    slices = {name: axes for name, axes in surgery.slices.items() if name in names}
-    return changed(tensors, slices, surgery.remaps)
-
-
-def _as_now(graph: ChannelGraph) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The example inputs, in the type that the model has by now: it may have been made double or half since
-    it was traced.
-    """
-    traced, now = (
-        next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
-        for model in (graph.twin.model, graph.model)
-    )
-    if now is None or traced == now:
-        return graph.inputs
-    inputs: tuple[tuple[Any, ...], dict[str, Any]] = map_tensors(
-        graph.inputs, lambda t: t.to(now) if t.dtype == traced else t
-    )
-    return inputs
-
-
 def rehearse(
     graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery
 ) -> tuple[Surgery, MismatchError | None]:
@@ -357,43 +339,57 @@ def rehearse(
 
     The surgery comes back with what makes up for numbers that depend on a size.
     """
+    painter, outputs, failure = _run_again(graph, removed, surgery)
+    if failure is not None:
+        return surgery, failure
+    rescales, helpless = rescales_for(graph, painter.numbers) if painter.numbers else ((), None)
+    if helpless is not None:
+        failure = MismatchError(helpless, f"a number in {graph.records[helpless].operator} depends on a size")
+    elif (other := returned_otherwise(graph, list(tensors_in(outputs)), painter.origins)) is not None:
+        failure = MismatchError(other, "something else is returned")
+    elif removed.any() and _says_otherwise(graph, outputs):
+        failure = MismatchError(len(graph.records) - 1, "a number that is returned depends on a size")
+    if failure is not None:
+        failure.ran = True
+    return replace(surgery, rescales=rescales), failure
+
+
+def _says_otherwise(graph: ChannelGraph, outputs: Any) -> bool:
+    """Whether plain numbers or texts that a forward returns are others than before, and no clock's."""
+    said = said_in(outputs)
+    if said == graph.said:
+        return False
+    again = said_in(_run_again(graph, np.zeros(graph.num_channels, dtype=bool), Surgery({}))[1])
+    return len(said) != len(again) or any(a == b != c for a, b, c in zip(graph.said, again, said))
+
+
+def _run_again(
+    graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery
+) -> tuple[Rehearsal, Any, MismatchError | None]:
+    """The painter of a rehearsal, what the forward returned, and where it left the score."""
     dense = {source.name: source.tensor.shape for source in graph.sources}
     shapes = {
         name: [len(axes[a]) if a in axes else n for a, n in enumerate(dense[name])]
         for name, axes in surgery.slices.items()
     }
-    values = _indices(graph, surgery)
+    values = indices_now(graph, surgery)
     now = named_tensors(graph.model)
-    twin = meta_twin(
-        graph.model,
-        shapes | {name: dense[name] for name in graph.remade(now)},
-        values,
-        graph.twin.training,
-        now,
-    )
+    shapes |= {name: list(dense[name]) for name in graph.remade(now)}
+    twin = meta_twin(graph.model, shapes, values, graph.twin.training, now)
     restore_state(twin.modules, graph.state)
     rebind_attributes(twin.modules, surgery.rebinds)
-    painter = Rehearsal(graph=graph, removed=removed)
+    painter, outputs = Rehearsal(graph=graph, removed=removed), None
     tensors = tensors_in_modules(twin.modules)
     painter.add_sources(tensors)
     tell_numbers(painter, {**graph.twin.numbers, **changed(graph.twin.numbers, surgery.slices, ())}, tensors)
     painter.others = {id(one): None for one in values.values() if one.dtype != torch.bool}
-    args, kwargs = _as_now(graph)
+    args, kwargs = inputs_now(graph)
     try:
-        run(painter, twin, to_meta(args), to_meta(kwargs), None if graph.watched else nullcontext())
+        outputs = run(painter, twin, to_meta(args), to_meta(kwargs), None if graph.watched else nullcontext())
     except TraceError as error:
         cause = error.__cause__
-        return surgery, cause if isinstance(cause, MismatchError) else MismatchError(
-            len(painter.records), str(cause or error)
-        )
+        failure = cause if isinstance(cause, MismatchError) else None
+        return painter, None, failure or MismatchError(len(painter.records), str(cause or error))
     if len(painter.records) < len(graph.records):
-        return surgery, MismatchError(len(painter.records), "fewer operators than before")
-    rescales, helpless = rescales_for(graph, painter.numbers) if painter.numbers else ((), None)
-    failure = (
-        None
-        if helpless is None
-        else MismatchError(helpless, f"a number in {graph.records[helpless].operator} depends on a size")
-    )
-    if failure is not None:
-        failure.ran = True
-    return replace(surgery, rescales=rescales), failure
+        return painter, outputs, MismatchError(len(painter.records), "fewer operators than before")
+    return painter, outputs, None
