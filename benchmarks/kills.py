@@ -35,12 +35,12 @@ from PIL import Image
 
 from benchmarks.environment import RESULTS
 from benchmarks.rows import record, signed, write
+from prunus._foundation.run_files import FILES
 from prunus.data import load
 from prunus.deploy.onnx import session
 from prunus.methods.soft import SoftPruning
 from prunus.models import resnet20
 from prunus.report.result import read
-from prunus.runs.delivery import FILES
 from prunus.selection import EasyDropped, Scheduled
 from prunus.storage import lock, read_header, read_tree, write_tree
 from prunus.training import TrainConfig, train

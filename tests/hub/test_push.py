@@ -14,13 +14,13 @@ from torch import nn
 from typer.testing import CliRunner
 
 import prunus
+from prunus._foundation.run_files import FILES
 from prunus.cli.app import app
 from prunus.errors import FileFormatError, HubError, MissingExtraError
 from prunus.hub import client
 from prunus.hub.contents import MODELS
 from prunus.models import lenet5
 from prunus.plans import Plan
-from prunus.runs import delivery
 
 RUN = {"README.md", "config.json", "model.safetensors", "plan.json", "result.json"}
 
@@ -52,7 +52,7 @@ def test_what_a_job_returned_is_as_good_as_its_folder(hub: Hub, run: Any) -> Non
 
 
 def test_every_file_of_a_run_goes_up_but_its_report() -> None:
-    assert set(MODELS.values()) | {"result.json"} == set(delivery.FILES) - {"report.html", "training.json"}
+    assert set(MODELS.values()) | {"result.json"} == set(FILES) - {"report.html", "training.json"}
 
 
 def test_a_plain_dictionary_has_no_folder(run: Any) -> None:

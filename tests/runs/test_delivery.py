@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 import prunus
 from prunus._foundation import atomic
+from prunus._foundation.run_files import FILES, PROGRESS
 from prunus.errors import ConfigError, FileFormatError, PrunusError
 from prunus.models import lenet5
 from prunus.report.result import read
-from prunus.runs.delivery import FILES, PROGRESS, check, deliver, run_files
+from prunus.runs.delivery import check, deliver, run_files
 from prunus.runs.describe import Provenance
 from prunus.runs.settings import Delivery
 from prunus.storage import fileset

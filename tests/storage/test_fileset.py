@@ -36,6 +36,14 @@ NEW = {
     "index.json": b"new index",
     "user.txt": b"the user's",
 }
+
+
+@pytest.fixture(autouse=True)
+def _of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs write these here."""
+    monkeypatch.setattr(fileset, "OF_RUNS", frozenset({*FAMILY, "c"}))
+
+
 CALLS = ("open", "mkdir", "fdopen", "fsync", "replace", "unlink", "chmod", "rmdir")
 
 
@@ -237,6 +245,43 @@ def test_a_journal_that_is_none_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "out" / ".prunus-new" / fileset.JOURNAL).write_text(text, encoding="latin-1")
     with pytest.raises(FileFormatError, match="no journal of a set of files"):
         settle(tmp_path / "out")
+
+
+@pytest.mark.parametrize("part", ["put", "remove"])
+def test_a_journal_of_somebody_else_reaches_no_other_file(part: str, tmp_path: Path) -> None:
+    """It may have come out of an archive, into a folder of one's own."""
+    folder = tmp_path / "out"
+    _committed(folder)
+    (folder / ".prunus-new" / "user.txt").write_bytes(b"forged")
+    journal = {"put": ["a"], "remove": ["b"]}
+    journal[part].append("user.txt")
+    (folder / ".prunus-new" / fileset.JOURNAL).write_text(json.dumps(journal))
+    with pytest.raises(FileFormatError, match=r"names 'user\.txt', which is no file of such a set: remove"):
+        settle(folder)
+    assert _held(folder) == OLD
+
+
+def test_a_folder_of_the_user_stays(tmp_path: Path) -> None:
+    """It has the name of one that runs make, and no run made it."""
+    folder = tmp_path / "out"
+    _committed(folder)
+    (folder / "kept").mkdir()
+    (folder / "kept" / "thesis.txt").write_bytes(b"precious")
+    settle(folder)
+    assert (folder / "kept" / "thesis.txt").exists() and _held(folder) == NEW
+
+
+def test_a_set_with_a_key_has_the_names_that_it_may_have(tmp_path: Path) -> None:
+    place = tmp_path / ".mask.png.prunus-new"
+    place.mkdir()
+    (place / fileset.JOURNAL).write_text(json.dumps({"put": [], "remove": ["thesis.txt"]}))
+    (tmp_path / "thesis.txt").write_bytes(b"precious")
+    with (
+        pytest.raises(FileFormatError, match=r"names 'thesis\.txt'"),
+        staging(tmp_path, (), last=["mask.png"], key="mask.png", also=["overlay.png"]),
+    ):
+        pass
+    assert (tmp_path / "thesis.txt").exists()
 
 
 def test_links_in_a_folder_of_somebody_else_are_not_written_through(tmp_path: Path) -> None:

@@ -182,11 +182,11 @@ def test_a_reader_waits_for_a_living_writer_and_says_so_in_the_end(
         settle(tmp_path)  # nothing is pending
         (tmp_path / ".prunus-new").mkdir()
         settle(tmp_path)  # being written, and nobody's business yet
-        (tmp_path / ".prunus-new" / "a").write_bytes(b"new")
-        (tmp_path / ".prunus-new" / JOURNAL).write_text('{"put": ["a"], "remove": []}')
+        (tmp_path / ".prunus-new" / "plan.json").write_bytes(b"new")
+        (tmp_path / ".prunus-new" / JOURNAL).write_text('{"put": ["plan.json"], "remove": []}')
         with pytest.raises(FileFormatError, match=f"are not in their places yet .*process {process.pid}"):
             settle(tmp_path)
         process.kill()
         process.wait()
     settle(tmp_path)
-    assert (tmp_path / "a").read_bytes() == b"new" and not (tmp_path / ".prunus-new").exists()
+    assert (tmp_path / "plan.json").read_bytes() == b"new" and not (tmp_path / ".prunus-new").exists()

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.run_files import KEPT
 from prunus.errors import ConfigError
 from prunus.methods.registry import METHODS
 from prunus.runs import recipe_parts as parts
 from prunus.runs.history_panel import panel
 from prunus.runs.recipe import NO_METHOD, Recipe
 from prunus.runs.run import CHECKPOINT, Run
-from prunus.runs.sample_gallery import KEPT
 
 if TYPE_CHECKING:
     from torch import nn

@@ -17,6 +17,7 @@ from prunus._foundation.arguments import door
 from prunus._foundation.atomic import PART
 from prunus._foundation.environment import environment
 from prunus._foundation.progress import Watch, unwatched
+from prunus._foundation.run_files import FILES, INDEX, KEPT, OF_EPOCHS, PROGRESS
 from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs, tensors
 from prunus.deploy.sheet import sheet_of
@@ -28,7 +29,6 @@ from prunus.report.words import DENSE
 from prunus.runs import by_class
 from prunus.runs.describe import Provenance, describe, files
 from prunus.runs.quantisation import FILE, quantised
-from prunus.runs.sample_gallery import KEPT, OF_EPOCHS
 from prunus.runs.settings import USUAL, Delivery
 from prunus.runs.side_by_side import side_by_side
 from prunus.storage import fileset
@@ -39,21 +39,8 @@ if TYPE_CHECKING:
     from prunus.tasks import Task
 
 ONNX = "model.onnx"
-INDEX = ("training.json", "result.json")  # they say what the other files are
-FILES = (
-    "model.safetensors",
-    "gates.safetensors",
-    "plan.json",
-    ONNX,
-    f"{ONNX}.data",
-    FILE,
-    f"{FILE}.data",
-    "report.html",
-    *INDEX,
-)
 CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
 NO_IMAGES: Mapping[str, str] = {}
-PROGRESS = ("recipe.toml", "metrics.jsonl", KEPT)  # of a training; they belong to its checkpoints
 
 
 @contextmanager

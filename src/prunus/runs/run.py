@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus._foundation.json_files import to_json
+from prunus._foundation.run_files import KEPT
 from prunus.runs.recipe import Recipe
-from prunus.runs.sample_gallery import KEPT
 from prunus.runs.settings import Delivery
 
 if TYPE_CHECKING:

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.run_files import OF_EPOCHS
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from prunus.selection import Selection
     from prunus.training import History
 
-KEPT = "kept"  # folder of the samples that every epoch was trained on
-OF_EPOCHS = "epoch-*.npy"  # its files
 SHOWN = 12  # pictures of each kind
 
 

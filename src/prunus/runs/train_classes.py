@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from prunus._foundation.run_files import KEPT
 from prunus.runs import recipe_parts as parts
 from prunus.runs import sample_gallery as kept
 from prunus.runs.by_method import Job, Made, by_method, delivered
 from prunus.runs.control import control
 from prunus.runs.run import Run
-from prunus.runs.sample_gallery import KEPT
 from prunus.runs.train_gated import train_gated_network
 from prunus.tasks.words import record_of
 from prunus.training.evaluation import evaluate

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from prunus._foundation.run_files import KEPT
 from prunus.runs import sample_gallery as kept
 from prunus.runs.by_method import Job, by_method
 from prunus.runs.describe import Provenance
 from prunus.runs.gated import Gated, deliver_gated
-from prunus.runs.sample_gallery import KEPT
 from prunus.tasks.words import record_of
 
 if TYPE_CHECKING:

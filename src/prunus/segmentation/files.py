@@ -102,8 +102,11 @@ def _staged(mask_file: Path, overlay_file: Path | None) -> Iterator[tuple[Path, 
     """Where to write a mask and its overlay, so that they take their places together; an overlay that lies
     elsewhere takes its own.
     """
-    with fileset.staging(mask_file.parent, (), last=[mask_file.name], key=mask_file.name) as folder:
-        beside = overlay_file is not None and overlay_file.parent == mask_file.parent
+    beside = overlay_file is not None and overlay_file.parent == mask_file.parent
+    also = [overlay_file.name] if overlay_file is not None and beside else []
+    with fileset.staging(
+        mask_file.parent, (), last=[mask_file.name], key=mask_file.name, also=also
+    ) as folder:
         yield (
             folder / mask_file.name,
             folder / overlay_file.name if overlay_file is not None and beside else overlay_file,

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from prunus._foundation.atomic import destination, keep_permissions, put, sync_folder, write_atomically
+from prunus._foundation.atomic import PART, destination, keep_permissions, put, sync_folder, write_atomically
+from prunus._foundation.run_files import OF_EPOCHS, OF_RUNS
 from prunus.errors import FileFormatError
 
 NEW = "prunus-new"
@@ -24,7 +25,9 @@ JOURNAL = "journal.json"
 
 
 @contextmanager
-def staging(folder: Path, family: Iterable[str], last: Iterable[str] = (), key: str = "") -> Iterator[Path]:
+def staging(
+    folder: Path, family: Iterable[str], last: Iterable[str] = (), key: str = "", also: Iterable[str] = ()
+) -> Iterator[Path]:
     """A folder to write the files of a set in; when the block ends they take their places in `folder`
     together, and if it fails, none does.
 
@@ -36,13 +39,14 @@ def staging(folder: Path, family: Iterable[str], last: Iterable[str] = (), key: 
             this time go.
         last: names that come last, by which a reader knows that a set is there.
         key: tells apart the sets of a folder, if it can have several.
+        also: names of other files that such a set may hold.
 
     Raises:
         FileFormatError: the set cannot be written, and the old one is untouched; or it is written and cannot
             be brought to its place yet.
     """
-    family, place = tuple(family), _place(folder, key)
-    finish(folder, key)
+    family, last, place = tuple(family), tuple(last), _place(folder, key)
+    finish(folder, key, known={*family, *last, *also})
     check(folder, family)
     try:
         place.mkdir(parents=True)
@@ -50,7 +54,7 @@ def staging(folder: Path, family: Iterable[str], last: Iterable[str] = (), key: 
         raise _unwritable(folder, error) from error
     try:
         yield place
-        _commit(folder, place, family, tuple(last))
+        _commit(folder, place, family, last)
     except BaseException as error:
         _discard(place)
         if isinstance(error, OSError):
@@ -73,12 +77,13 @@ def pending(folder: Path, key: str = "") -> bool:
     return (_place(folder, key) / JOURNAL).is_file()
 
 
-def finish(folder: Path, key: str = "", follow: bool = False) -> None:
+def finish(folder: Path, key: str = "", known: Collection[str] | None = None, own: bool = False) -> None:
     """Bring a set that is written to its place, and remove one that is not; to be called again and again
     until it comes to its end.
 
-    `follow`: write through links, as the run does itself. Whoever finishes what another began does not: the
-    folder may be anybody's.
+    `own` is for the run that wrote it just now, which writes through links, too. Whoever finishes what
+    another began does not: the folder may be anybody's. Then the files have names of `known`, or of those
+    that runs write, so that what was put into a folder does not reach what else lies there.
 
     Raises OSError or FileFormatError if the folder cannot be written to.
     """
@@ -89,9 +94,16 @@ def finish(folder: Path, key: str = "", follow: bool = False) -> None:
         shutil.rmtree(place, ignore_errors=True)
         return
     names, stale = _journal(place / JOURNAL)
+    known = OF_RUNS if known is None else known
+    other = next((one for one in (*names, *stale) if not own and one not in known), None)
+    if other is not None:
+        raise FileFormatError(
+            f"{place / JOURNAL} names {other!r}, which is no file of such a set: remove the folder of"
+            " the journal."
+        )
     waiting = [name for name in names if (place / name).is_file()]
     for name in [*stale, *reversed(waiting)]:
-        _remove(folder / name, follow and name in waiting)
+        _remove(folder / name, own, name in waiting)
     for name in waiting:
         put(place / name, folder / name)
     sync_folder(folder)
@@ -124,9 +136,9 @@ def _bring(folder: Path, key: str) -> None:
     """What is written counts already: it gets to its place even if the run is interrupted here."""
     try:
         try:
-            finish(folder, key, follow=True)
+            finish(folder, key, own=True)
         except KeyboardInterrupt:
-            finish(folder, key, follow=True)
+            finish(folder, key, own=True)
             raise
     except (OSError, FileFormatError) as error:
         why = getattr(error, "strerror", None) or error
@@ -161,11 +173,15 @@ def _journal(path: Path) -> tuple[list[str], list[str]]:
     return names, stale
 
 
-def _remove(path: Path, follow: bool) -> None:
+def _remove(path: Path, own: bool, replaced: bool) -> None:
+    """Remove a file, through a link where it is one's own that is replaced; and a folder, which of another
+    run goes only with what runs write into it.
+    """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        if own or all(one.match(OF_EPOCHS) or one.name.endswith(PART) for one in path.iterdir()):
+            shutil.rmtree(path)
     else:
-        (Path(os.path.realpath(path)) if follow else path).unlink(missing_ok=True)
+        (Path(os.path.realpath(path)) if own and replaced else path).unlink(missing_ok=True)
 
 
 def _discard(place: Path) -> None:
