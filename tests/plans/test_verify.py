@@ -297,3 +297,40 @@ def test_biases_of_zeros_are_multiplied_with_their_weights() -> None:
     assert prunus.verify(model, plan, small).training < 1e-9  # type: ignore[operator]
     object.__setattr__(small, "prunus", None)
     assert prunus.verify(model, plan, small).training < 1e-9  # type: ignore[operator]
+
+
+class _Roots(Network):
+    """Two layers behind each other, and a root of what the second gives."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x: x)
+        self.second = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(torch.relu(self.norm(self.first(x))))
+        found: Tensor = self.last(y.sign() * y.abs().sqrt())
+        return found
+
+
+def test_a_masked_model_without_gradients_says_nothing_of_the_compact_one() -> None:
+    """A root rises without end where a removed channel is zero, and zero times that is no number: in every
+    layer in front of it.
+    """
+    model = randomised(_Roots())
+    graph = prunus.trace(model, IMAGE.double())
+    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
+    small = prunus.compact(model, plan)
+    assert plan.exact and prunus.verify(model, plan, small).training < 1e-9  # type: ignore[operator]
+    small.train()(torch.randn(2, 3, 8, 8, dtype=torch.float64)).sum().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in small.parameters())
+
+
+def test_a_backward_hook_across_channels_is_named() -> None:
+    model = randomised(Network())
+    model.last.register_full_backward_hook(lambda _, given, __: (given[0] / given[0].norm(),))
+    graph = prunus.trace(model, IMAGE.double())
+    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
+    with pytest.raises(
+        VerifyError, match=r"gradient of .*: the backward hook of last may look across channels;"
+    ):
+        prunus.compact(model, plan)

@@ -214,3 +214,37 @@ def test_operators_that_return_nothing_are_followed() -> None:
     model = Net(forward, first=nn.Conv2d(3, 3, 1), middle=nn.Conv2d(3, 8, 1), last=nn.Conv2d(8, 2, 1))
     plan, small = pruned(randomised(model), IMAGE)
     assert plan.removed == 4 and small.prunus.mode == "eager"
+
+
+def renormalised(m: nn.Module, x: Tensor) -> Tensor:
+    """Batch renormalisation, whose statistics of the batch are divided by running ones in training."""
+    y = m.a(x)
+    if m.training:
+        variance, mean = torch.var_mean(y, (0, 2, 3), unbiased=False)
+        with torch.no_grad():
+            m.mean.lerp_(mean, 0.1)
+            m.variance.lerp_(variance, 0.1)
+            ratio = (variance / m.variance).sqrt().clamp(0.5, 2)[:, None, None]
+    else:
+        variance, mean, ratio = m.variance, m.mean, 1.0
+    y = (y - mean[:, None, None]) / (variance[:, None, None] + 1e-5).sqrt() * ratio
+    return m.b(y * m.scale[:, None, None])
+
+
+def test_batch_renormalisation_written_out() -> None:
+    model = Net(renormalised, a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(8, 2, 1))
+    model.scale = nn.Parameter(torch.zeros(8))
+    model.register_buffer("mean", torch.zeros(8))
+    model.register_buffer("variance", torch.ones(8))
+    randomised(model).variance.uniform_(0.5, 2)
+    plan, small = pruned(model, IMAGE)
+    assert plan.exact and plan.removed == 4 and prunus.verify(model, plan, small).training < 1e-9  # type: ignore[operator]
+
+
+def test_of_several_results_the_first_alone_is_worked_out() -> None:
+    """0.5 is 0.5 times two to the zeroth: the exponent is another number than the fraction."""
+    model = Net(
+        lambda m, x: m.b(sum(torch.frexp(m.a(x).sigmoid()))), a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(8, 2, 1)
+    )
+    plan, _ = pruned(randomised(model), IMAGE)
+    assert plan.removed == 4

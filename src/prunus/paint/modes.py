@@ -46,9 +46,16 @@ def leaves_gradients(modules: Mapping[str, nn.Module]) -> bool:
     """Whether nothing in the code of a model, as far as it is named, makes gradients of its own or listens to
     them.
     """
-    if any(vars(module).get(name) for module in modules.values() for name in _BACKWARD_HOOKS):
-        return False
-    return _OF_GRADIENTS.isdisjoint(_reached(frozenset(map(type, modules.values()))))
+    return not makes_gradients(modules)
+
+
+def makes_gradients(modules: Mapping[str, nn.Module]) -> str:
+    """What in a model makes gradients of its own or listens to them, in words; "" where nothing does."""
+    for name, module in modules.items():
+        if any(vars(module).get(hooks) for hooks in _BACKWARD_HOOKS):
+            return f"the backward hook of {name or type(module).__name__}"
+    found = sorted(_OF_GRADIENTS & _reached(frozenset(map(type, modules.values()))))
+    return f"the code that calls {found[-1]}" if found else ""
 
 
 def _alike(module: nn.Module, names: frozenset[str]) -> bool:

@@ -7,7 +7,7 @@ Dropout is switched off on both sides, since it draws as many numbers as there a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from prunus._foundation.agreement import difference
 from prunus._foundation.seeds import seeded
+from prunus.errors import VerifyError
 from prunus.paint.dropout import NoDropout
 from prunus.paint.inputs import Arguments, called, map_tensors, tensors_in, two_of
-from prunus.paint.model_copy import copy_model, named_tensors
+from prunus.paint.model_copy import copy_model, named_tensors, walk
+from prunus.paint.modes import makes_gradients
 from prunus.plans.slices import Slices, cut
 
 _SIDES = {
@@ -91,6 +93,24 @@ def train_difference(
             )
         return _apart(expected, found, slices, frozenset(rescaled))
     return None
+
+
+def settled_training(found: TrainDifference | None, model: nn.Module) -> float | None:
+    """The relative difference in training; raises VerifyError where it is not one of rounding."""
+    if found is None:
+        return None
+    if found.fails:
+        raise VerifyError(
+            f"The compact model cannot be run in train mode, where the masked one can ({found.fails})."
+        )
+    if not found.same:
+        maker = makes_gradients(walk(model)) if found.of.startswith("the gradient") else ""
+        why = f": {maker} may look across channels; leave it out, or protect what it sees" if maker else ""
+        raise VerifyError(
+            f"In train mode the compact model differs from the masked one by {found.relative:.2g} in"
+            f" {found.of}, although the plan is exact{why}."
+        )
+    return found.relative
 
 
 def _variants(inputs: Arguments, images: int) -> Iterator[Arguments]:
@@ -180,6 +200,8 @@ def _backward(outputs: Sequence[Tensor]) -> None:
 def _apart(expected: _Pass, found: _Pass, slices: Slices, rescaled: frozenset[str]) -> TrainDifference:
     worst = TrainDifference(difference(expected.outputs, found.outputs).relative, "the outputs")
     gradients, unlike = _pairs(expected.gradients, found.gradients, slices, rescaled)
+    if _are_finite(b for _, b in gradients.values()) and not _are_finite(a for a, _ in gradients.values()):
+        gradients = {}  # of removed channels: roots, say, rise without end at zero, and 0 * inf reaches all
     if unlike:
         return TrainDifference(float("inf"), f"the gradient of {unlike}, which only one of them has")
     for what, pairs in (
@@ -193,6 +215,10 @@ def _apart(expected: _Pass, found: _Pass, slices: Slices, rescaled: frozenset[st
             if not relative <= worst.relative:
                 worst = TrainDifference(relative, f"{what} {name}")
     return worst
+
+
+def _are_finite(tensors: Iterable[Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 def _largest_difference(a: Tensor, b: Tensor) -> tuple[float, float]:

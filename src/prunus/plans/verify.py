@@ -26,7 +26,7 @@ from prunus.plans.nudge import nudged
 from prunus.plans.plan import Plan
 from prunus.plans.resolve import graph_for
 from prunus.plans.slices import Slices, cut, slices_of
-from prunus.plans.train_check import TrainDifference, light, train_difference
+from prunus.plans.train_check import TrainDifference, light, settled_training, train_difference
 
 # What rounding certainly explains, relative to the largest value; beyond it double precision decides.
 _CERTAIN = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -41,8 +41,8 @@ class Verification:
 
     Both are infinite where one of them gives a number and the other none. `exact` says whether the plan
     promises equality up to rounding; `mode` is "eager" (the user's own class) or "traced". `training` is the
-    largest relative difference in train mode, of outputs, buffers and gradients of what is left; None for a
-    plan that is not exact, and where the model cannot be trained on these inputs.
+    largest relative difference in train mode, of outputs, buffers and (where the masked model's are finite)
+    gradients of what is left; None for a plan that is not exact, and if the model cannot be trained so.
     """
 
     max_abs: float
@@ -126,7 +126,8 @@ def verification(
     found_in_training = trained or compare_training(
         model, plan, masked, compact_model, (args, kwargs), gradients
     )
-    return Verification(apart.max_abs, apart.relative, True, mode, _settled_training(found_in_training))
+    training = settled_training(found_in_training, model)
+    return Verification(apart.max_abs, apart.relative, True, mode, training)
 
 
 def _beside(model: nn.Module) -> nn.Module:
@@ -211,22 +212,6 @@ def _difference_in_double(masked: nn.Module, small: nn.Module, inputs: Arguments
     except Exception:  # numbers of a fixed type in the forward; what a model raises then is anybody's guess
         return None
     return difference(expected, found).relative
-
-
-def _settled_training(found: TrainDifference | None) -> float | None:
-    """The relative difference in training; raises VerifyError where it is not one of rounding."""
-    if found is None:
-        return None
-    if found.fails:
-        raise VerifyError(
-            f"The compact model cannot be run in train mode, where the masked one can ({found.fails})."
-        )
-    if not found.same:
-        raise VerifyError(
-            f"In train mode the compact model differs from the masked one by {found.relative:.2g} in"
-            f" {found.of}, although the plan is exact."
-        )
-    return found.relative
 
 
 def compare_training(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunus.paint.call import Call
+from prunus.paint.call import Call, made_by
 from prunus.paint.records import (
     Labels,
     Paint,
@@ -46,8 +46,11 @@ def pointwise(call: Call) -> Sequence[Paint]:
     stripes: list[Stripe] = []
     for axis in sorted(axes):
         stripes.extend(meet(call, axis, rank))
-    paint = tuple(stripes)
-    return [paint if out.dim() == rank else () for out in call.outputs]
+    paint, unknown = tuple(stripes), tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in stripes)
+    # only the first result was worked out: frexp gives an exponent, too
+    return [
+        (unknown if place else paint) if out.dim() == rank else () for place, out in enumerate(call.outputs)
+    ]
 
 
 def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Stripe]:
@@ -204,7 +207,7 @@ def _run(call: Call, values: tuple[float, ...]) -> float:
         args = [stand_in(a) for a in call.args]
         kwargs = {k: stand_in(v) for k, v in call.kwargs.items()}
         with torch.utils._python_dispatch._disable_current_modes():
-            result = call.func(*args, **kwargs)
+            result = made_by(call.func(*args, **kwargs))[0]
         found = result.reshape(-1)[0].item()
         return float(found) if not isinstance(found, complex) else found.real if not found.imag else math.nan
     except (RuntimeError, TypeError, ValueError, IndexError, StopIteration):

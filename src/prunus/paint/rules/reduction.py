@@ -12,7 +12,9 @@ from prunus.paint.finite import holds_if_finite
 from prunus.paint.records import Paint, Stripe, Values, constant, is_zero, unknown_like, zero_or_unknown
 from prunus.paint.rules.centred import centre_of
 
-_KEEP_ZERO = frozenset({"sum", "mean", "amax", "amin", "linalg_vector_norm", "norm", "var", "std", "prod"})
+_KEEP = frozenset({"mean", "amax", "amin", "nanmean"})  # of equal numbers, what each of them is
+_KEEP_ZERO = frozenset({"sum", "nansum", "linalg_vector_norm", "norm", "prod", "count_nonzero"})
+_SPREADS = frozenset({"var", "std", "var_mean", "std_mean"})  # zero for equal numbers
 _NORMS = frozenset({"linalg_vector_norm", "norm"})
 _AVERAGES = frozenset({"mean", "var", "std", "var_mean", "std_mean", "amax", "amin"})
 _CENTRED = frozenset({"mean", "var", "std"})
@@ -30,8 +32,9 @@ def reduction(call: Call) -> Sequence[Paint]:
             _drop(call, stripe)
         else:
             axis = stripe.axis if keep else stripe.axis - sum(d < stripe.axis for d in dims)
-            stripes.append(Stripe(axis, stripe.labels, _reduced(call, stripe.dead)))
-    return (tuple(stripes),) * len(call.outputs)
+            stripes.append(stripe.on(axis))
+    kinds = (call.operator, "mean")[: len(call.outputs)]  # the second result, where there is one, is a mean
+    return [tuple(Stripe(y.axis, y.labels, _reduced(kind, y.dead)) for y in stripes) for kind in kinds]
 
 
 def _dims(call: Call, rank: int) -> set[int]:
@@ -73,12 +76,13 @@ def _order(call: Call) -> float:
     return float(order) if isinstance(order, (int, float)) else 2.0 if order is None else 0.0
 
 
-def _reduced(call: Call, dead: Values) -> Values:
-    if call.operator not in _KEEP_ZERO:
-        return constant(math.nan, len(dead))
-    if call.operator in ("mean", "amax", "amin"):
+def _reduced(operator: str, dead: Values) -> Values:
+    """What a reduction makes of slots that all hold the same number."""
+    if operator in _KEEP:
         return dead
-    return zero_or_unknown(dead)
+    if operator in _SPREADS:
+        return zero_or_unknown(dead * 0)
+    return zero_or_unknown(dead) if operator in _KEEP_ZERO else constant(math.nan, len(dead))
 
 
 def cumulative(call: Call) -> Sequence[Paint]:
