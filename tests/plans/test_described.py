@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_sequence
 
 import prunus
 from prunus._foundation.sizes import MOST_ELEMENTS
@@ -65,3 +67,16 @@ def test_plans_with_too_large_inputs_are_refused_as_a_whole() -> None:
     data["sha256"] = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
     with pytest.raises(PlanError, match="4,800,000,000 numbers"):
         Plan.from_json(json.dumps(data))
+
+
+class _Pair(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+@pytest.mark.parametrize(
+    "inputs", [_Pair(torch.zeros(2), torch.zeros(2)), pack_sequence([torch.zeros(2, 3), torch.zeros(1, 3)])]
+)
+def test_tuples_with_names_leave_a_plan_without_inputs(inputs: Any) -> None:
+    """Read back they were tuples without names, and the trace of a stored plan failed inside the forward."""
+    assert describe_if_possible(((inputs,), {})) == ""

@@ -62,7 +62,8 @@ def _describe(value: Any) -> Any:
         return {"tensor": [list(value.shape), dtype_name(value.dtype)]}
     if isinstance(value, dict):
         return {"dict": [[k, _describe(v)] for k, v in value.items()]}
-    if isinstance(value, (tuple, list)):
+    named = isinstance(value, tuple) and hasattr(value, "_fields")  # which no file may make
+    if isinstance(value, (tuple, list)) and not named:
         return {"tuple" if isinstance(value, tuple) else "list": [_describe(v) for v in value]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
