@@ -182,3 +182,11 @@ def test_a_value_is_not_read_out_of_an_object() -> None:
     """The tensors of a batch in a class of its own were constants, whose values a forward could ask for."""
     with pytest.raises(TraceError, match="reads the value of a tensor"):
         prunus.trace(Takes(), (Batch(torch.zeros(2, 3, 4, 4)),))
+
+
+def test_tensors_are_replaced_in_the_order_in_which_they_are_found() -> None:
+    both, one = [ONE, TWO], Frozen(ONE)
+    nest = (both, {"a": both}, one, [one], collections.deque([TWO]))
+    numbers = iter(range(99))
+    found = map_tensors(nest, lambda tensor: torch.tensor(next(numbers)))
+    assert [int(tensor) for tensor in tensors_in(found)] == list(range(len(list(tensors_in(nest)))))

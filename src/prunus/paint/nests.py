@@ -169,6 +169,7 @@ def _filled(value: Any, change: Change, made: dict[int, Any]) -> Any:
     else:
         result.clear()
         result.extend([_mapped(one, change, made) for one in value])
+    del made[id(value)]  # it may stand elsewhere, too, where its tensors are others that `tensors_in` gives
     return result
 
 
