@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
+from prunus._foundation.made import begins
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import ConfigError, TargetError
 from prunus.methods._data import callback, held_out
@@ -68,6 +69,7 @@ class Round:
 
 
 @door(TargetError)
+@begins
 def history_pruning(
     model: nn.Module,
     task: Task,

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from prunus._foundation.made import remembers
 from prunus.errors import ConfigError
 from prunus.selection.points import Points
 from prunus.selection.rules import (
@@ -50,6 +51,7 @@ class Curriculum(Protocol):
         """Go on from a checkpoint."""
 
 
+@remembers("keep_record")
 class Scheduled:
     """A curriculum with all data at first and at last, and a part of every class in between.
 
@@ -134,6 +136,7 @@ class _Blind:
         """Nothing to remember."""
 
 
+@remembers()
 class Aggregated(_Blind):
     """Paper A and SlimML: aggregated points are scored by the network of the moment, and a rule keeps the
     samples of the telling ones.
@@ -179,6 +182,7 @@ class Aggregated(_Blind):
         )
 
 
+@remembers()
 class Random(_Blind):
     """A part of all samples by chance, another one every epoch: the control."""
 
@@ -230,6 +234,7 @@ class Forgetting(_Blind):
         vars(self).update({name: values.numpy().copy() for name, values in state.items()})
 
 
+@remembers()
 class Static(_Blind):
     """The same samples in every epoch, those of the highest of some scores: EL2N, forgetting events,
     representatives of clusters.

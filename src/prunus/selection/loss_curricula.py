@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prunus._foundation.made import remembers
 from prunus.errors import ConfigError
 from prunus.selection.losses import FIFTH, importance_sampled, lower_bound, sliding_window
 from prunus.selection.rules import Selection, checked_drop, checked_keep, easy_dropped
@@ -49,6 +50,7 @@ class LastLosses:
         return np.random.default_rng((self._seed, epoch))
 
 
+@remembers()
 class LowerBound(LastLosses):
     """Samples go whose last loss is below a fifth of the mean; see `prunus.selection.lower_bound`.
 
@@ -70,6 +72,7 @@ class LowerBound(LastLosses):
         return lower_bound(self.losses, self._ratio)
 
 
+@remembers()
 class EasyDropped(LastLosses):
     """In the manner of InfoBatch: easy samples, those below the mean of the last losses, go by chance; the
     others of them weigh more.
@@ -89,6 +92,7 @@ class EasyDropped(LastLosses):
         return easy_dropped(self.losses, self._drop, self._drawn(epoch))
 
 
+@remembers()
 class ImportanceSampled(LastLosses):
     """Samples of a large last loss are drawn more often, and weigh less; see
     `prunus.selection.importance_sampled`.
@@ -108,6 +112,7 @@ class ImportanceSampled(LastLosses):
         return importance_sampled(self.losses, self._keep, self._drawn(epoch))
 
 
+@remembers()
 class SlidingWindow(LastLosses):
     """SeTa: a window over groups of like losses slides from easy to hard; see
     `prunus.selection.sliding_window`.

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prunus._foundation.made import remembers
 from prunus.errors import ConfigError
 from prunus.selection.losses import batchwise_largest
 from prunus.selection.rules import Selection, checked_keep
@@ -88,6 +89,7 @@ class Proxy:
         return F.cross_entropy(self._network(images), targets, reduction="none")
 
 
+@remembers()
 class Filtered:
     """A curriculum that keeps of every batch what a proxy has the largest losses on.
 

@@ -82,6 +82,7 @@ class Course:
         self.progress = Progress(torch.Generator().manual_seed(config.seed), self.device)
         self.best = Best(named_tensors(model)) if config.keep == "best" else None
         self.outside = Outside(loss, data)
+        self.origin: dict[str, Any] = {}  # of a training that is kept
         self._check_settings()
 
     @property
@@ -344,6 +345,7 @@ class Course:
             {
                 "config": settings(self.config),
                 "samples": len(self.supply),
+                "origin": self.origin,
                 "model": self.learner.tensors(),
                 "optimizer": self.learner.optimizer_state(),
                 "average": self.learner.average_state(),
@@ -366,6 +368,7 @@ class Course:
                 "samples" if isinstance(self.supply, Feed) else "batches",
                 self.learner.given,
                 {"curriculum": self.curriculum is not None, "pruning": self.pruning is not None},
+                self.origin,
             ).check(state, path)
             self._take(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
@@ -378,12 +381,7 @@ class Course:
             for name, tensor in named_tensors(self.learner.given).items():
                 tensor.copy_(state["model"][name])
         self.optimizer.load_state_dict(state["optimizer"])
-        for parameter, values in self.optimizer.state.items():
-            for name, value in values.items():
-                if (
-                    isinstance(value, Tensor) and value.shape == parameter.shape
-                ):  # files know no memory format
-                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value).detach()
+        self.learner.settle_state()  # files know no memory format
         for part, name in (
             (self.average, "average"),
             (self.best, "best"),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from prunus._foundation.seeds import makers_of
 from prunus.errors import ConfigError, DataError
 from prunus.training.calls import samples_in
 from prunus.training.feeding import resized
@@ -63,6 +64,9 @@ class Stream:
         Raises DataError where the pass ends too early, or a batch is no pair or without samples.
         """
         if part[0] == 0:
+            for maker in makers_of(self._batches):
+                if callable(getattr(maker, "set_epoch", None)):
+                    maker.set_epoch(epoch)
             self._running = iter(self._batches)
         batch = next(self._running, None)
         if batch is None:
