@@ -30,7 +30,8 @@ class Own(Part):
 def test_an_object_remembers_what_it_was_made_with() -> None:
     assert described(Part(0.5, told=print)) == {"kind": "Part", "keep": 0.5, "rule": None}
     assert described(Whole(0.25)) == {"kind": "Whole", "drop": 0.25}
-    assert described(Own(np.float32(0.5))) == {"kind": "Own", "keep": 0.5, "rule": None}
+    own: Any = np.float32(0.5)
+    assert described(Own(own)) == {"kind": "Own", "keep": 0.5, "rule": None}
     assert described(Part(1, rule=Part(2)))["rule"] == {"kind": "Part", "keep": 2, "rule": None}
     assert described(None) is None and described(3.0) == {"kind": "float"}
     with pytest.raises(TypeError, match="keep"):

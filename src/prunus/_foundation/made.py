@@ -35,7 +35,7 @@ def remembers(*apart: str) -> Callable[[type[_T]], type[_T]]:
             given = {name: plain(value) for name, value in list(bound.arguments.items())[1:]}
             setattr(self, _MADE, {name: value for name, value in given.items() if name not in apart})
 
-        kind.__init__ = init  # type: ignore[assignment]
+        kind.__init__ = init  # type: ignore[method-assign]
         return kind
 
     return decorate

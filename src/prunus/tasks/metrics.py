@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from prunus._foundation.arguments import check_fields
 from prunus._foundation.confidence import Rows
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError, DataError
@@ -128,6 +129,9 @@ class Mean:
     function: Callable[[Any, Any], Tensor]
     name: str = "metric"
 
+    def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
+
     def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
         """Raises ConfigError where the function gives something else than a number per sample."""
         found = self.function(outputs, targets)
@@ -155,10 +159,11 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Minus the mean squared error of every sample: a metric of regression, higher is
     better, shape (batch,).
     """
-    if outputs.shape != targets.shape:
+    numbers = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
+    if not numbers or outputs.shape != targets.shape or not outputs.dim():
         raise ConfigError(
-            f"Outputs of shape {tuple(outputs.shape)} cannot be compared with targets of shape"
-            f" {tuple(targets.shape)}."
+            f"A squared error is of outputs and targets of one shape (batch, …), not of {given(outputs)} and"
+            f" {given(targets)}."
         )
     return (
         -(outputs - targets).square().flatten(1).mean(1)
