@@ -177,7 +177,7 @@ def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ())
     known = {name: kind for name, kind in typing.get_type_hints(Recipe).items() if name in KEYS}
     values = _of_rule(values) | dict(values)
     method = values.get("method", NO_METHOD)
-    if method != NO_METHOD and method not in METHODS:
+    if method != NO_METHOD and (not isinstance(method, str) or method not in METHODS):
         flag = "--method" if "method" in flags else f"{source}: method"
         raise ConfigError(f"{flag} must be one of {', '.join((NO_METHOD, *METHODS))}, not {_short(method)}.")
     own = {key: value for key, value in values.items() if key not in known}

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError, DataError
 from prunus.tasks.metrics import Batch
-from prunus.training.calls import samples_in
+from prunus.training.calls import as_dicts, samples_in
 
 
 @runtime_checkable
@@ -66,7 +66,8 @@ def pair_of(batch: Any, number: int, part: str) -> Batch:
         raise DataError(f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}.")
     if not samples_in(batch[0]):
         raise DataError(f"Batch {number} of {part} has no samples: leave it out.")
-    return batch[0], batch[1]
+    inputs, targets = map(as_dicts, batch)
+    return inputs, targets
 
 
 def size_of(batch: Any) -> int:

@@ -7,7 +7,7 @@ networks can be compared in pairs and what is said about a loss has a confidence
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -189,11 +189,17 @@ def as_metric(metric: Any) -> Metric:
 
 def collected(metric: Metric, pairs: Iterable[Batch]) -> list[Any]:
     """What each of all samples contributes, from outputs and targets batch by batch. Raises DataError where
-    there are none.
+    there are none, ConfigError for a metric that gives something else.
     """
     entries: list[Any] = []
     for outputs, targets in pairs:
-        entries.extend(metric.entries(outputs, targets))
+        found = metric.entries(outputs, targets)
+        if isinstance(found, (str, Mapping)) or not isinstance(found, Iterable):
+            raise ConfigError(
+                f"The metric {metric.name} must give a list of what each sample of a batch contributes, not"
+                f" {given(found)}."
+            )
+        entries.extend(found)
     if not entries:
         raise DataError("There are no samples to measure on.")
     return entries

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from prunus._foundation.arguments import at_least, check_fields
-from prunus._foundation.confidence import Rows, value_of
+from prunus._foundation.confidence import Rows, number_of
 from prunus._foundation.seeds import drawn_alike
 from prunus._foundation.wording import given
 from prunus.data.sets import Split
@@ -32,7 +32,7 @@ from prunus.training.calibration import Calibration
 from prunus.training.calls import called, samples_of
 from prunus.training.config import TrainConfig
 from prunus.training.evaluation import evaluate, mode, placement, sample_by_sample
-from prunus.training.feeding import Normalise, batches
+from prunus.training.feeding import Normalise, batches, check_scale
 from prunus.training.loop import train
 from prunus.training.objective import Loss, as_tensor, told, wide, with_penalty
 from prunus.training.progress import History
@@ -110,6 +110,7 @@ class Task:
                     f"The samples to {name} on are pixels from 0 to 255: the task needs normalise=(mean, std)"
                     " of their planes."
                 )
+            check_scale(part.images, self.normalise)
         else:
             check_batches(name, part)
 
@@ -275,11 +276,11 @@ class Task:
             found = evaluate(model, self.samples(part), self.normalisation, self.batch_size or EVALUATED)
             return found.accuracy, found.loss
         points, loss = self._measured(model, part)
-        return value_of(points), loss
+        return number_of(points), loss
 
     def value(self, model: nn.Module, part: Part = "test") -> float:
-        """The metric in one number."""
-        return value_of(self.points(model, part))
+        """The metric in one number; NaN where it is none."""
+        return number_of(self.points(model, part))
 
     @property
     def _plain(self) -> bool:

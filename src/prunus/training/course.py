@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from prunus._foundation.warned import warn
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.paint.model_copy import named_tensors
@@ -27,7 +28,7 @@ from prunus.training.exchange import Exchange
 from prunus.training.feeding import Feed, Normalise, alternating, checked_scale, steps_per_epoch
 from prunus.training.hooks import Curriculum, Pruning, Removal
 from prunus.training.learner import Learner
-from prunus.training.objective import Loss, Objective
+from prunus.training.objective import Loss, Objective, as_score, not_finite
 from prunus.training.outside import Outside
 from prunus.training.progress import EpochRecord, Progress, settings
 from prunus.training.snapshot import Snapshot
@@ -170,6 +171,8 @@ class Course:
                 on_epoch(self.progress.records[-1])
         self.learner.end()
         if self.best is not None:
+            if not self.best.epoch:
+                warn("No epoch has a validation score that is a number: the weights are those of the last.")
             state = self.best.keep()
             if self.pruning is not None and state is not None:
                 self.pruning.restore(state)
@@ -256,10 +259,10 @@ class Course:
         if not ranks.alone:
             loss = loss * (samples * ranks.count / total)
         if not math.isfinite(value):
+            advice = f"lower the learning rate ({config.lr:g}) or add warm-up steps ({config.warmup_steps})"
             raise ConfigError(
                 f"The loss became {value / total} in epoch {progress.epoch + 1}, step {progress.step + 1} of"
-                f" {steps}: lower the learning rate ({config.lr:g}) or add warm-up steps"
-                f" ({config.warmup_steps})."
+                f" {steps}: {not_finite(inputs, targets) or advice}."
             )
         if not loss.requires_grad:
             raise ConfigError(
@@ -323,7 +326,7 @@ class Course:
         """
         if not isinstance(validation, Split):
             with mode(self.model, training=False), torch.no_grad():
-                score = float(validation(self.model)) if self.ranks.first else 0.0
+                score = as_score(validation(self.model)) if self.ranks.first else 0.0
             return float(self.ranks.total(torch.tensor(score, dtype=torch.float64, device=self.device))), None
         share = self.ranks.share(len(validation))
         mine = Split(validation.images[share], validation.labels[share])

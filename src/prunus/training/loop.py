@@ -123,6 +123,5 @@ def train(
             training.run(checkpoint, checkpoint_seconds, on_epoch, on_step)
         finally:
             training.learner.end()  # the given network has the weights, whatever happened
-    return History(
-        config, tuple(training.progress.records), training.best.epoch if training.best else config.epochs
-    )
+    kept = training.best.epoch if training.best else 0
+    return History(config, tuple(training.progress.records), kept or config.epochs)
