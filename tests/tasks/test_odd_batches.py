@@ -299,7 +299,7 @@ def test_inputs_in_a_mapping_of_another_class_are_named_inputs() -> None:
     """As tokenisers return them: torch took them for one thing, and left them where they were."""
     plain = [({"image": one.double()}, targets) for one, targets in parts(9)]
     other = [(UserDict(one), targets) for one, targets in plain]
-    found = []
+    found: list[Any] = []
     for batches in (plain, other):
         task, network = everywhere(batches), Named()
         network.load_state_dict(Named().state_dict() if not found else found[0][1])

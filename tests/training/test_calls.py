@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, UserDict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from prunus.training.calls import as_dicts, called, one_value, samples_in, samples_of
 
 IMAGES, LABELS = torch.randn(17, 3, 8, 8), torch.zeros(17)
+
+
+class Pair(NamedTuple):
+    a: Tensor
 
 
 class Difference(nn.Module):
@@ -42,5 +46,5 @@ def test_mappings_of_any_class_are_dictionaries() -> None:
     inside = UserDict(x=IMAGES, y=[UserDict(z=LABELS)])
     found = as_dicts((inside, [inside, LABELS]))
     assert type(found[0]) is dict and found[0]["x"] is IMAGES and type(found[1][0]) is dict
-    named = NamedTuple("Pair", [("a", Any)])(LABELS)  # type: ignore[misc]
+    named = Pair(LABELS)
     assert as_dicts(named) is named and as_dicts(OrderedDict(a=1)) == {"a": 1}

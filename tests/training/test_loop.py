@@ -294,4 +294,4 @@ def test_a_best_epoch_that_nothing_tells_is_the_last() -> None:
     scores = iter([math.nan, 1.0])
     assert train(nn.Linear(2, 2), batches, config, validation=lambda model: next(scores)).kept == 2
     for one in (torch.ones(1), np.float32(1), torch.tensor(1.0), 1):
-        assert train(nn.Linear(2, 2), batches, config, validation=lambda model, one=one: one).kept == 1  # type: ignore[misc]
+        assert train(nn.Linear(2, 2), batches, config, validation=lambda model, one=one: one).kept == 1

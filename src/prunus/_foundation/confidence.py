@@ -174,7 +174,7 @@ def _bootstrapped(baseline: Rows, found: Rows, confidence: float) -> float:
         return math.inf
     draw = np.random.default_rng(0)
     places = (draw.integers(count, size=count) for _ in range(DRAWS))
-    drawn = [_lost_of(lost, baseline, found, chosen) for chosen in places]
+    drawn = [_lost_of(lost, baseline, found, chosen.tolist()) for chosen in places]
     several = [one for one in drawn if not math.isnan(one)]
     if 2 * len(several) < DRAWS:
         raise TargetError(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunus._foundation.arguments import door
+from prunus._foundation.arguments import checked, door
 from prunus._foundation.made import remembers
 from prunus.errors import PrunusError, TargetError, clause
 from prunus.methods.filter_norms import filter_norms, filters
@@ -88,6 +88,7 @@ class SoftPruning(Pruning):
         TargetError: a number out of range.
     """
 
+    @checked(TargetError)
     def __init__(
         self,
         example_inputs: Inputs,

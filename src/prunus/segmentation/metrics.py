@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunus._foundation.arguments import checked
 from prunus.data.pictures import IGNORED
 from prunus.errors import DataError
 
@@ -22,6 +23,7 @@ class Confusion:
         counts: (classes, classes) int64, rows true.
     """
 
+    @checked(DataError)
     def __init__(self, classes: int) -> None:
         self.counts = torch.zeros(classes, classes, dtype=torch.int64)
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import checked, shaped
 from prunus._foundation.made import remembers
 from prunus.errors import ConfigError
 from prunus.selection.points import Points
@@ -69,6 +70,7 @@ class Scheduled:
         ConfigError: a number out of range.
     """
 
+    @checked(ConfigError)
     def __init__(
         self,
         chooser: Curriculum,
@@ -147,6 +149,7 @@ class Aggregated(_Blind):
         every: epochs between two scorings; in between the last choice stands.
     """
 
+    @checked(ConfigError)
     def __init__(self, points: Points, rule: Rule, every: int = 1) -> None:
         if every < 1:
             raise ConfigError(f"Points are scored every so many epochs, 1 or more, not {every}.")
@@ -186,6 +189,7 @@ class Aggregated(_Blind):
 class Random(_Blind):
     """A part of all samples by chance, another one every epoch: the control."""
 
+    @checked(ConfigError)
     def __init__(self, count: int, keep: float, seed: int = 0) -> None:
         self._count, self._keep, self._seed = count, checked_keep(keep), seed
 
@@ -202,6 +206,7 @@ class Forgetting(_Blind):
     told right count as infinitely many.
     """
 
+    @checked(ConfigError)
     def __init__(self, count: int) -> None:
         self._forgotten, self._right, self._ever = (
             np.zeros(count, dtype=np.int64),
@@ -244,8 +249,10 @@ class Static(_Blind):
         keep: part of the samples, above 0 up to 1.
     """
 
+    @checked(ConfigError)
     def __init__(self, scores: ArrayLike, keep: float) -> None:
         values: NDArray[np.float64] = np.asarray(scores, dtype=np.float64)
+        shaped("samples", scores=values)
         kept = np.zeros(len(values), dtype=bool)
         kept[np.argsort(-values, kind="stable")[: max(1, round(checked_keep(keep) * len(values)))]] = True
         self._selection = Selection(kept)

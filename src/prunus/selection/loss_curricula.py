@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import checked
 from prunus._foundation.made import remembers
 from prunus.errors import ConfigError
 from prunus.selection.losses import FIFTH, importance_sampled, lower_bound, sliding_window
@@ -27,6 +28,7 @@ class LastLosses:
         losses: (N,).
     """
 
+    @checked(ConfigError)
     def __init__(self, count: int, seed: int = 0) -> None:
         if count < 1:
             raise ConfigError(f"There must be samples to choose among, not {count}.")
@@ -62,6 +64,7 @@ class LowerBound(LastLosses):
         ratio: of the mean.
     """
 
+    @checked(ConfigError)
     def __init__(self, count: int, ratio: float = FIFTH) -> None:
         super().__init__(count)
         self._ratio = ratio
@@ -83,6 +86,7 @@ class EasyDropped(LastLosses):
         seed: of the draws.
     """
 
+    @checked(ConfigError)
     def __init__(self, count: int, drop: float = 0.5, seed: int = 0) -> None:
         super().__init__(count, seed)
         self._drop = checked_drop(drop)
@@ -103,6 +107,7 @@ class ImportanceSampled(LastLosses):
         seed: of the draws.
     """
 
+    @checked(ConfigError)
     def __init__(self, count: int, keep: float = 0.5, seed: int = 0) -> None:
         super().__init__(count, seed)
         self._keep = checked_keep(keep)
@@ -127,6 +132,7 @@ class SlidingWindow(LastLosses):
         seed: of the draws.
     """
 
+    @checked(ConfigError)
     def __init__(
         self, count: int, thin: float = 0.1, groups: int = 10, width: float = 0.5, seed: int = 0
     ) -> None:

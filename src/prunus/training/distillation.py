@@ -26,6 +26,8 @@ class Taught(nn.Module):
         teacher: logits of the same shape; a copy of it is frozen, in eval mode.
     """
 
+    @checked()
+    @checked()
     def __init__(self, network: nn.Module, teacher: nn.Module) -> None:
         super().__init__()
         self.network, self.teacher = network, copy.deepcopy(teacher).requires_grad_(False)
