@@ -12,7 +12,7 @@ from prunus.runs.of_use import _OF_USE
 from prunus.runs.recipe import KEYS, Recipe, resolve
 from prunus.runs.train_pixels import check_kind_of
 
-BASE = {"data": "digits", "model": "lenet5"}
+BASE: dict[str, Any] = {"data": "digits", "model": "lenet5"}
 
 
 @pytest.mark.parametrize(
