@@ -11,9 +11,10 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 import pytest
@@ -599,3 +600,55 @@ def test_settings_are_checked_like_arguments() -> None:
 
 def test_there_are_many_calls() -> None:
     assert sum(len(arguments) * len(bad_values()) for arguments in table().values()) > 200
+
+
+@pytest.mark.parametrize("room", [*ROOMS[1:], "data", "tasks", "methods", "report", "runs"])
+@pytest.mark.parametrize(
+    "wrong", [None, -1.5, "x", object(), np.zeros(2), [], {}, nn.Conv2d], ids=lambda one: str(one)[:12]
+)
+def test_what_is_made_says_what_it_cannot_be_made_of(room: str, wrong: Any) -> None:
+    """Functions and classes alike, whatever they need the same nonsense: constructors had no door."""
+    module = importlib.import_module(f"prunus.{room}")
+    for name in module.__all__:
+        made = getattr(module, name)
+        known = inspect.isclass(made) and issubclass(made, (BaseException, Enum))
+        if known or not callable(made) or get_origin(made) or getattr(made, "_is_protocol", False):
+            continue
+        if f"prunus.{room}.{name}" in EXTERNAL | SLOW | {"prunus.runs.demo"}:
+            continue
+        needed = [one for one in inspect.signature(made).parameters.values() if one.default is one.empty]
+        by_place = [wrong for one in needed if one.kind is one.POSITIONAL_OR_KEYWORD]
+        by_name = {one.name: wrong for one in needed if one.kind is one.KEYWORD_ONLY}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                made(*by_place, **by_name)
+            except PrunusError as error:
+                assert str(error).endswith(".") and "\n" not in str(error), f"{room}.{name}: {error}"
+            except Exception as error:
+                raise AssertionError(f"{room}.{name}({wrong!r}) raises {error!r}.") from error
+
+
+def test_a_task_says_which_parts_it_has() -> None:
+    """A part of another name was an AttributeError, batches of a negative size were taken."""
+    pairs = [(world()["images"], world()["labels"])]
+    task, model = Task(pairs, pairs, pairs), world()["model"]
+    calls: list[Callable[[], Any]] = [
+        lambda: task.value(model, "val"),  # type: ignore[arg-type]
+        lambda: task.points(model, "tests"),  # type: ignore[arg-type]
+        lambda: task.count("val"),  # type: ignore[arg-type]
+        lambda: task.value(world()["graph"]),
+        lambda: task.batches("train", -2),
+        lambda: task.calibration(0),
+        lambda: task.few("test", 0),
+        lambda: task.fit(model, None),  # type: ignore[arg-type]
+        lambda: Task("digits"),
+        lambda: Task(world()["images"]),
+        lambda: Task({"train": pairs}),
+        lambda: Journal("x", checkpoint_seconds=-1),
+    ]
+    for call in calls:
+        with pytest.raises(PrunusError, match=r"\.$"):
+            found = call()
+            next(found) if isinstance(found, Iterator) else None
+    assert Split(np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64)).images.dtype == torch.uint8  # type: ignore[arg-type]

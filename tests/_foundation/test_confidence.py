@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prunus._foundation.confidence import Rows, check_provable, judged
+from prunus._foundation.confidence import Rows, check_provable, judged, value_of
 from prunus.errors import TargetError
 
 
@@ -129,3 +129,74 @@ def test_infinite_points_are_told(baseline: Any) -> None:
             compare()
     found = torch.tensor([1.0, -torch.inf, 2.0])
     assert not judged(torch.ones(3), found, 0.95)[1] >= -1e9  # a trial that is ruined is only refused
+
+
+def area(each: Sequence[tuple[float, int]]) -> float:
+    """That under the curve of hits against false alarms [percent]; no number where all are of one class."""
+    hits = [score for score, label in each if label]
+    others = [score for score, label in each if not label]
+    if not hits or not others:
+        return math.nan
+    return 100.0 * sum((a > b) + (a == b) / 2 for a in hits for b in others) / (len(hits) * len(others))
+
+
+def scored(rare: int, noise: float, points: Any = area) -> Rows:
+    draw = np.random.default_rng(0)
+    labels = [int(place < rare) for place in range(100)]
+    scores = [label + noise * float(draw.normal()) for label in labels]
+    return Rows(list(zip(scores, labels)), points)
+
+
+def test_draws_on_which_a_metric_is_no_number_are_left_out() -> None:
+    """A class of two in a hundred samples is not in every eighth draw: no trial was ever accepted."""
+    before, after = scored(2, 0.4), scored(2, 0.5)
+    value, lowest = judged(before, after, 0.95)
+    assert value == area(after.each) and 0 < lowest < value
+
+    def failing(each: Sequence[Any]) -> float:
+        found = area(each)
+        if math.isnan(found):
+            raise ValueError("Only one class is present.")  # as scikit-learn's had it for long
+        return found
+
+    assert judged(scored(2, 0.4, failing), scored(2, 0.5, failing), 0.95) == (value, lowest)
+
+
+def test_a_metric_of_hardly_any_draw_is_told() -> None:
+    often = Rows(list(range(9)), lambda each: 1.0 if len(set(each)) > 8 else math.nan)
+    with pytest.raises(TargetError, match="no number for most draws"):
+        judged(often, often, 0.95)
+
+
+def test_a_trial_without_a_number_is_the_worst_that_there_is() -> None:
+    """A search ended in an error where one of its networks gave outputs that were all one."""
+    fine = Rows([1.0, 2.0], lambda each: float(np.mean(each)))
+    pairs: list[tuple[Any, Any]] = [(1.0, math.nan), (torch.ones(2), torch.tensor([1.0, math.nan]))]
+    for baseline, found in (*pairs, (fine, Rows([1, 2], lambda _: math.nan))):
+        value, lowest = judged(baseline, found, 0.9)
+        assert math.isnan(value) and lowest == -math.inf
+        with pytest.raises(TargetError, match="not a number"):
+            value_of(found)
+
+
+@pytest.mark.parametrize(
+    "each",
+    [
+        [np.array([1.0, 2.0]), np.array([3.0, 4.0])],
+        [(torch.ones(3), torch.zeros(2)), (torch.ones(3), torch.ones(2))],
+        [{"boxes": torch.ones(2, 4)}, {"boxes": torch.zeros(0, 4)}],
+        [[np.ones(2), {"a": (1, "b")}], [np.ones(2), {"a": (2, "b")}]],
+    ],
+    ids=["arrays", "tuples", "dictionaries", "nests"],
+)
+def test_entries_may_be_of_any_containers(each: list[Any]) -> None:
+    """It was torch's or NumPy's error about the truth of several values."""
+    rows = Rows(each, lambda chosen: float(len(chosen)))
+    value, lowest = judged(rows, Rows([each[0], each[0]], rows.points), 0.9)
+    assert value == 2.0 and lowest < 2.0 and lowest > judged(rows, rows, 0.9)[1]
+
+
+@pytest.mark.parametrize("points", [None, "good", [1.0], torch.zeros(2, 2)])
+def test_points_that_are_none_are_told(points: Any) -> None:
+    with pytest.raises(TargetError, match="must return a number"):
+        value_of(Rows([1, 2], lambda _: points))

@@ -77,6 +77,8 @@ def test_every_flag_has_its_key() -> None:
             'data = "digits"\nmodel = "lenet5"\nmethod = "soft"\nrat = 0.4\n',
             "unknown key 'rat': did you mean 'rate'",
         ),
+        ('data = "digits"\nmodel = "lenet5"\nmethod = ["soft"]\n', "method must be one of none, one-shot"),
+        ('data = "digits"\nmodel = "lenet5"\n[method]\nname = 1\n', "method must be one of none, one-shot"),
         ('data = "digits"\nmodel = "lenet5"\nmethod = "softly"\n', "method must be one of none, one-shot"),
         ("data = \n", "cannot be read"),
     ],

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from prunus.data.pictures import IGNORED
-from prunus.errors import ArgumentError
+from prunus.errors import ArgumentError, DataError
 from prunus.segmentation import binary, dice_loss, log_jaccard
 from prunus.segmentation.losses import cross_entropy
 
@@ -40,6 +42,7 @@ def pixels(sample: int, single: bool) -> list[tuple[list[float], int]]:
 @pytest.mark.parametrize("single", [True, False])
 def test_losses_are_the_formulas(single: bool) -> None:
     logits = LOGITS[:, :1] if single else LOGITS
+    targets = torch.where(TARGETS == 2, 0, TARGETS) if single else TARGETS
     for sample in range(2):
         known = pixels(sample, single)
         entropy = -sum(math.log(p[t]) for p, t in known) / len(known)
@@ -49,10 +52,10 @@ def test_losses_are_the_formulas(single: bool) -> None:
             both = sum(p[c] for p, _ in known) + sum(t == c for _, t in known)
             dices.append(1 - (2 * overlap + 1) / (both + 1))
             jaccards.append(-math.log((overlap + 1) / (both - overlap + 1)))
-        assert float(cross_entropy(logits, TARGETS)[sample]) == pytest.approx(entropy)
-        assert float(dice_loss(logits, TARGETS)[sample]) == pytest.approx(sum(dices) / len(dices))
-        assert float(log_jaccard(logits, TARGETS)[sample]) == pytest.approx(sum(jaccards) / len(jaccards))
-        assert float(binary(logits, TARGETS)[sample]) == pytest.approx(
+        assert float(cross_entropy(logits, targets)[sample]) == pytest.approx(entropy)
+        assert float(dice_loss(logits, targets)[sample]) == pytest.approx(sum(dices) / len(dices))
+        assert float(log_jaccard(logits, targets)[sample]) == pytest.approx(sum(jaccards) / len(jaccards))
+        assert float(binary(logits, targets)[sample]) == pytest.approx(
             entropy + sum(jaccards) / len(jaccards)
         )
 
@@ -73,3 +76,21 @@ def test_logits_may_lie_in_a_dictionary(loss: Callable[..., torch.Tensor]) -> No
             loss(wrong, TARGETS)
     with pytest.raises(ArgumentError, match=r"targets must be of shape \(batch, H, W\)"):
         loss({"out": LOGITS[..., 1:]}, TARGETS)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, dice_loss, log_jaccard, binary])
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        (TARGETS + 3, "A mask has class"),
+        (TARGETS * 0 - 1, "class -1"),
+        (TARGETS * 0 + 0.5, "numbers between"),
+    ],
+)
+def test_what_is_no_class_is_told(loss: Any, targets: Tensor, told: str) -> None:
+    """torch ends in the middle, on a GPU so that the process is of no use any more; for a single map all that
+    is not 1 was the ground.
+    """
+    for logits in (LOGITS, LOGITS[:, :1]):
+        with pytest.raises(DataError, match=told):
+            loss(logits, targets)

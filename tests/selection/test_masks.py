@@ -101,5 +101,7 @@ def test_one_output_is_the_logit_of_the_second_class() -> None:
 
 
 def test_masks_of_another_shape_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"indices of two or more classes, not \(4, 8\) of 2"):
+    with pytest.raises(
+        ConfigError, match=r"indices of two or more classes, not an array of shape \(4, 8\) of 2"
+    ):
         Masks(np.zeros((4, 8)), 2)

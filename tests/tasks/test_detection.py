@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._foundation.confidence import Rows
-from prunus.tasks import Task
+from prunus._foundation.confidence import Rows, value_of
+from prunus.errors import ConfigError, DataError
+from prunus.tasks import MeanAveragePrecision, Task
 from prunus.training import TrainConfig
 
 # -- detection -----------------------------------------------------------------------------------------------
@@ -155,3 +156,52 @@ def iou(a: Tensor, b: Tensor) -> float:
     low, high = torch.maximum(a[:2], b[:2]), torch.minimum(a[2:], b[2:])
     both = float((high - low).clamp(min=0).prod())
     return both / (float((a[2:] - a[:2]).prod()) + float((b[2:] - b[:2]).prod()) - both)
+
+
+ONE = {"boxes": torch.tensor([[0.0, 0.0, 4.0, 4.0]]), "labels": torch.tensor([1])}
+FOUND = {**ONE, "scores": torch.tensor([0.5])}
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        ([{"boxes": ONE["boxes"]}], "needs boxes and labels of every picture, in its targets"),
+        ([None], "in its targets, not None"),
+        (torch.zeros(1, 5), "one dictionary of boxes per picture"),
+        (ONE, "one dictionary of boxes per picture"),
+        ([], "one dictionary of boxes per picture"),
+        ([{**ONE, "labels": torch.tensor([1, 2])}], r"boxes of \(1, 4\) beside labels of \(2,\)"),
+        ([{**ONE, "boxes": torch.zeros(1, 5)}], r"boxes of \(1, 5\)"),
+        ([{**ONE, "labels": ["cat"]}], "The labels of a picture must be numbers"),
+        ([{**ONE, "boxes": torch.full((1, 4), math.nan)}], "hold numbers that are none"),
+    ],
+)
+def test_what_are_no_boxes_is_told(targets: Any, told: str) -> None:
+    """It was a KeyError, or counted for something."""
+    pytest.importorskip("pycocotools", reason="the extra detection is not installed")
+    with pytest.raises((ConfigError, DataError), match=told):
+        MeanAveragePrecision().entries([FOUND], targets)
+
+
+def test_boxes_that_are_no_numbers_match_nothing() -> None:
+    """COCO's code took them for hits: a network that has diverged had 100 points."""
+    pytest.importorskip("pycocotools", reason="the extra detection is not installed")
+    metric = MeanAveragePrecision()
+
+    def points(found: Any) -> float:
+        return round(value_of(metric.points(metric.entries([found], [ONE]))), 6)
+
+    assert points(FOUND) == 100.0
+    assert points({key: value.numpy() for key, value in FOUND.items()}) == 100.0
+    for key, wrong in (("boxes", math.nan), ("boxes", math.inf)):
+        assert points({**FOUND, key: torch.full_like(FOUND[key], wrong)}) == 0.0
+    first = {key: value.repeat(2, *[1] * (value.dim() - 1)) for key, value in FOUND.items()}
+    assert points({**first, "scores": torch.tensor([math.nan, 0.5])}) == 100.0
+    empty = {"boxes": torch.zeros(0), "labels": torch.zeros(0), "scores": torch.zeros(0)}
+    assert points(empty) == 0.0
+
+
+def test_settings_of_the_metric_are_checked() -> None:
+    for wrong, told in ((5.0, "above 0 up to 1, not 5.0"), (0.0, "above 0"), ("0.5", "must be a number")):
+        with pytest.raises(ConfigError, match=told):
+            MeanAveragePrecision(threshold=wrong)  # type: ignore[arg-type]

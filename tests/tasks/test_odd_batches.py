@@ -5,6 +5,8 @@ kinds; each gives a result or a sentence.
 from __future__ import annotations
 
 import copy
+import math
+from collections import UserDict
 from typing import Any, cast
 
 import pytest
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import prunus
+from prunus import shrink
+from prunus._foundation.confidence import Rows
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, PrunusError
 from prunus.methods.adversarial import adversarial_pruning
@@ -278,3 +282,92 @@ def test_a_batch_without_samples_is_told_of(place: int) -> None:
     if place == 0:
         with pytest.raises(PrunusError, match="no samples"):
             prunus.shrink(pooled(), Task(odd, every, every), rate=0.5)
+
+
+class Named(nn.Module):
+    """A network that is called by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = pooled()
+
+    def forward(self, image: Tensor) -> Any:
+        return self.network(image)
+
+
+def test_inputs_in_a_mapping_of_another_class_are_named_inputs() -> None:
+    """As tokenisers return them: torch took them for one thing, and left them where they were."""
+    plain = [({"image": one.double()}, targets) for one, targets in parts(9)]
+    other = [(UserDict(one), targets) for one, targets in plain]
+    found: list[Any] = []
+    for batches in (plain, other):
+        task, network = everywhere(batches), Named()
+        network.load_state_dict(Named().state_dict() if not found else found[0][1])
+        start = {name: one.clone() for name, one in network.state_dict().items()}
+        loss = task.fit(network, TrainConfig(epochs=1, lr=0.01)).epochs[0].loss
+        assert task.example_inputs()["image"].shape[0] == 1
+        found.append((loss, start, task.value(network), shrink(network, task, rate=0.5).metric))
+    assert found[0][0] == found[1][0] and found[0][2:] == found[1][2:]
+
+
+def test_pictures_without_boxes_count() -> None:
+    """A mean over no targets was a division by zero."""
+    images = [one for one, _ in parts(9)]
+    task = everywhere(
+        [(one, torch.zeros(0, 6)) for one in images],
+        loss=lambda outputs, targets: outputs.square().mean(),
+        metric=lambda outputs, targets: -outputs.square().mean(1),
+    )
+    network = pooled()
+    assert task.fit(network, TrainConfig(epochs=1, lr=0.01)).epochs[0].samples == sum(map(len, images))
+    value, loss = task.figures(network)
+    assert loss == pytest.approx(-value, rel=1e-5)
+
+
+@pytest.mark.parametrize("which", ["inputs", "targets"])
+def test_data_that_are_no_numbers_are_blamed_for_the_loss(which: str) -> None:
+    """It was the learning rate."""
+    images, targets = parts(9)[0][0].clone(), torch.zeros(9, 3)
+    (images if which == "inputs" else targets).flatten()[5] = float("nan")
+    task = Task([(images, targets)], loss=nn.functional.mse_loss)
+    with pytest.raises(ConfigError, match=f"step 1 of 1: the {which} of that batch hold NaN"):
+        task.fit(pooled(), TrainConfig(epochs=1))
+
+
+@pytest.mark.parametrize("entries", [None, 3.0, "abc", {"a": 1}])
+def test_a_metric_that_gives_no_entries_is_told(entries: Any) -> None:
+    class Odd:
+        name = "odd"
+
+        def entries(self, outputs: Any, targets: Any) -> Any:
+            return entries
+
+        def points(self, entries: Any) -> Any:
+            return 1.0
+
+    with pytest.raises(ConfigError, match="The metric odd must give a list of what each sample"):
+        everywhere(parts(9), metric=Odd()).value(pooled())
+
+
+def test_a_metric_that_is_no_number_ends_no_training() -> None:
+    """Nor a job without a tolerance: a correlation with outputs that are all one is none."""
+    task = everywhere(parts(9), metric=Undefined())
+    history = task.fit(pooled(), TrainConfig(epochs=2, lr=0.01))
+    assert all(math.isnan(cast(float, one.validation_accuracy)) for one in history.epochs)
+    assert math.isnan(task.value(pooled()))
+    found = shrink(pooled(), task, rate=0.5)
+    assert math.isnan(cast(float, found.metric)) and found.plan.removed
+    with pytest.raises(PrunusError, match="not a number"):
+        shrink(pooled(), task, tolerance=1.0)
+
+
+class Undefined:
+    """A metric that is no number."""
+
+    name = "nothing"
+
+    def entries(self, outputs: Tensor, targets: Tensor) -> Any:
+        return [0.0] * len(outputs)
+
+    def points(self, entries: Any) -> Any:
+        return Rows(entries, lambda _: math.nan)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
-from prunus.errors import DataError
+from prunus.data import Split
+from prunus.errors import ArgumentError, ConfigError, DataError
+from prunus.tasks import Task
 from prunus.tasks.samples import Samples, scale_of
 
 
@@ -42,3 +48,34 @@ def test_bytes_are_scaled_and_numbers_are_not() -> None:
 def test_every_sample_needs_its_target(inputs: int, targets: int) -> None:
     with pytest.raises(DataError, match=f"{inputs} inputs and {targets} targets"):
         Samples(torch.zeros(inputs, 1), torch.zeros(targets))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"inputs": "x"}, "inputs must be a tensor"),
+        ({"inputs": torch.tensor(1.0)}, r"of shape \(samples, …\)"),
+        (
+            {"scale": ([0.5] * 3, [0.2] * 3)},
+            "Images of 1 planes need as many means and deviations, not 3",
+        ),
+        ({"scale": ([0.5], [0.0])}, "Deviations must be above 0"),
+        ({"scale": ([0.5], [math.nan])}, "Deviations must be above 0"),
+        ({"scale": ([math.nan], [1.0])}, "Means must be numbers"),
+        ({"scale": ([math.inf], [math.inf])}, "Deviations must be above 0"),
+    ],
+)
+def test_what_no_batches_can_be_made_of_is_told_when_it_is_given(given: dict[str, Any], told: str) -> None:
+    """Not in a convolution, nor as a loss that is no number."""
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    with pytest.raises((ConfigError, DataError, ArgumentError), match=told):
+        Samples(**({"inputs": images, "targets": torch.zeros(4)} | given))
+    if "scale" in given:
+        with pytest.raises(DataError, match=told):
+            Task(Split(images, torch.zeros(4, dtype=torch.int64)), normalise=given["scale"])
+
+
+def test_arrays_are_taken_for_tensors() -> None:
+    found = Samples(np.zeros((4, 1, 2, 2), np.float32), [0, 1, 0, 1])  # type: ignore[arg-type]
+    assert [(tuple(a.shape), b.tolist()) for a, b in found] == [((4, 1, 2, 2), [0, 1, 0, 1])]

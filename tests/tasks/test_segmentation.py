@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import prunus
 from prunus._foundation.confidence import Rows, judged
 from prunus.data.pictures import IGNORED
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, DataError
 from prunus.methods.common import Target
 from prunus.methods.one_shot import one_shot
 from prunus.segmentation.losses import cross_entropy
@@ -110,3 +110,30 @@ def test_logits_in_a_dictionary_are_trained_and_measured_alike(
 def test_what_are_no_maps_has_no_mean_iou(outputs: Any) -> None:
     with pytest.raises(ConfigError, match=r"Mean IoU is of logits .*, not of"):
         MeanIoU().entries(outputs, torch.zeros(1, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        ({"mask": torch.zeros(2, 3, 3)}, "Mean IoU is of"),
+        (list(torch.zeros(2, 3, 3)), "Mean IoU is of"),
+        (torch.zeros(1, 3, 3), "Mean IoU is of"),  # the second picture was left out
+        (torch.zeros(2, 2, 3, 3), "Mean IoU is of"),
+        (torch.full((2, 3, 3), -1), "A mask has class -1"),
+        (torch.full((2, 3, 3), 0.7), "numbers between the classes"),  # it was class 0
+    ],
+)
+def test_what_are_no_masks_has_no_mean_iou(targets: Any, told: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=told):
+        MeanIoU().entries(torch.zeros(2, 2, 3, 3), targets)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8, torch.int16, torch.float32, torch.float16])
+def test_masks_may_have_any_type(kind: torch.dtype) -> None:
+    masks = torch.tensor([[[0, 1], [1, 7]]])
+    logits = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [0.0, 0.0]]]])
+    metric = MeanIoU(ignore=7)
+    assert torch.equal(metric.entries(logits, masks.to(kind))[0], metric.entries(logits, masks)[0])
+    if kind.is_signed:
+        masks[masks == 7] = -1
+        assert MeanIoU(ignore=-1).entries(logits, masks.to(kind))[0].tolist() == [[1, 0], [1, 1]]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, UserDict
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-from prunus.training.calls import called, one_value, samples_in, samples_of
+from prunus.training.calls import as_dicts, called, one_value, samples_in, samples_of
 
 IMAGES, LABELS = torch.randn(17, 3, 8, 8), torch.zeros(17)
+
+
+class Pair(NamedTuple):
+    a: Tensor
 
 
 class Difference(nn.Module):
@@ -32,3 +39,12 @@ def test_samples_are_counted() -> None:
     assert samples_in((IMAGES, None)) == samples_in({"x": IMAGES}) == samples_in([list(IMAGES), None]) == 17
     assert samples_in(None) == 1 and samples_of(IMAGES, None) == samples_of(IMAGES, {"y": 1}) == 17
     assert samples_of(IMAGES, LABELS[:4]) == 4
+    assert samples_of(IMAGES, torch.zeros(0, 6)) == 17  # boxes of pictures that show none
+
+
+def test_mappings_of_any_class_are_dictionaries() -> None:
+    inside = UserDict(x=IMAGES, y=[UserDict(z=LABELS)])
+    found = as_dicts((inside, [inside, LABELS]))
+    assert type(found[0]) is dict and found[0]["x"] is IMAGES and type(found[1][0]) is dict
+    named = Pair(LABELS)
+    assert as_dicts(named) is named and as_dicts(OrderedDict(a=1)) == {"a": 1}

@@ -4,6 +4,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -271,3 +272,26 @@ def test_on_fewer_samples_batches_are_fewer_or_smaller(same: bool, sizes: list[i
 def test_labels_beyond_the_classes_are_named() -> None:
     with pytest.raises(DataError, match="num_classes=10"):
         train(lenet5(5, image_size=8), FEW, TrainConfig(batch_size=64, lr=0.05), normalise=DIGITS.normalise)
+
+
+@pytest.mark.parametrize("found", [None, "good", torch.zeros(3), {"accuracy": 1.0}, [1.0], True])
+def test_a_validation_that_says_no_number_is_told(found: Any) -> None:
+    with pytest.raises(ConfigError, match="must say in one number how good the model is"):
+        train(
+            nn.Linear(2, 2),
+            [(torch.zeros(2, 2), torch.zeros(2).long())],
+            TrainConfig(epochs=1),
+            validation=lambda model: found,
+        )
+
+
+def test_a_best_epoch_that_nothing_tells_is_the_last() -> None:
+    """It was epoch 0."""
+    config = TrainConfig(epochs=2, keep="best")
+    batches = [(torch.zeros(2, 2), torch.zeros(2).long())]
+    with pytest.warns(UserWarning, match="No epoch has a validation score that is a number"):
+        assert train(nn.Linear(2, 2), batches, config, validation=lambda model: math.nan).kept == 2
+    scores = iter([math.nan, 1.0])
+    assert train(nn.Linear(2, 2), batches, config, validation=lambda model: next(scores)).kept == 2
+    for one in (torch.ones(1), np.float32(1), torch.tensor(1.0), 1):
+        assert train(nn.Linear(2, 2), batches, config, validation=lambda model, one=one: one).kept == 1

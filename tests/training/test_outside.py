@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, TensorDataset
 
 from prunus.errors import FileFormatError
 from prunus.storage import read_tree, write_tree
@@ -54,13 +56,91 @@ class Learned(nn.Module):
         return F.cross_entropy(outputs, targets) * (-self.scale).exp() + self.scale
 
 
+class Counted(nn.Module):
+    """A loss that counts its calls in a number of Python's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        self.calls += 1
+        return F.cross_entropy(outputs, targets) * (1 + self.calls / 10)
+
+
+class Falling:
+    """So does an object that is no module."""
+
+    def __init__(self) -> None:
+        self.weight = 1.0
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        self.weight *= 0.9
+        return F.cross_entropy(outputs, targets) * self.weight
+
+
+class Turned(Dataset[Any]):
+    """Samples that are varied by what somebody else than torch draws."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        self.draw, self.source = draw, getattr(draw, "__self__", None)
+
+    def __len__(self) -> int:
+        return len(SAMPLES)
+
+    def __getitem__(self, place: int) -> Any:
+        inputs, target = SAMPLES[place]
+        return inputs + self.draw(), target
+
+
+class Drawing(Sampler[int]):
+    """An order that a generator of its own draws."""
+
+    def __init__(self, own: Any) -> None:
+        self.own = own
+
+    def __len__(self) -> int:
+        return len(SAMPLES)
+
+    def __iter__(self) -> Iterator[int]:
+        places = list(range(len(SAMPLES)))
+        self.own.shuffle(places)
+        return iter(places)
+
+
+class Counting(Drawing):
+    """An order by how often it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.passes = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.passes += 1
+        self.own = random.Random(self.passes)
+        return super().__iter__()
+
+
+class Told(Drawing):
+    """An order by the epoch that it is told, as a DistributedSampler has."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.told: list[int] = []
+
+    def set_epoch(self, epoch: int) -> None:
+        self.told.append(epoch)
+        self.own = random.Random(epoch)
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
 
 
 def loader(**options: Any) -> DataLoader[Any]:
-    return DataLoader(SAMPLES, 8, **({"shuffle": True} | options))
+    usual: dict[str, Any] = {"dataset": SAMPLES} | ({} if "batch_sampler" in options else {"batch_size": 8})
+    return DataLoader(**(usual | ({} if "batch_sampler" in options else {"shuffle": True}) | options))
 
 
 def seeded() -> torch.Generator:
@@ -111,8 +191,22 @@ def resumed_alike(make: Callable[[], Any], loss: Callable[[], Any], tmp_path: Pa
         lambda: loader(shuffle=False, sampler=RandomSampler(SAMPLES, generator=seeded())),
         lambda: loader(num_workers=1, persistent_workers=True),
         lambda: loader(num_workers=1, persistent_workers=True, generator=seeded()),
+        lambda: loader(dataset=Turned(np.random.random)),
+        lambda: loader(dataset=Turned(random.random)),
+        lambda: loader(dataset=Turned(np.random.default_rng(7).random)),
+        lambda: loader(shuffle=False, sampler=Drawing(np.random.default_rng(7))),
+        lambda: loader(shuffle=False, sampler=Drawing(np.random.Generator(np.random.MT19937(7)))),
+        lambda: loader(shuffle=False, sampler=Drawing(np.random.RandomState(7))),
+        lambda: loader(shuffle=False, sampler=Drawing(random.Random(7))),
+        lambda: loader(batch_sampler=BatchSampler(Drawing(random.Random(7)), 8, False)),
+        lambda: loader(shuffle=False, sampler=Counting()),
+        lambda: loader(shuffle=False, sampler=Told()),
     ],
-    ids=["generator", "sampler", "workers", "workers with a generator"],
+    ids=[
+        *("generator", "sampler", "workers", "workers with a generator", "drawn from NumPy", "from Python"),
+        *("from a data set's own", "from a sampler's", "by Mersenne", "by NumPy's old kind", "by Python's"),
+        *("by batches", "counted", "told the epoch"),
+    ],
 )
 def test_loaders_go_on_where_they_were(make: Callable[[], DataLoader[Any]], tmp_path: Path) -> None:
     """A generator of their own began anew, and workers that persist drew another order."""
@@ -121,11 +215,37 @@ def test_loaders_go_on_where_they_were(make: Callable[[], DataLoader[Any]], tmp_
 
 @pytest.mark.parametrize(
     "loss",
-    [Growing, Learned, lambda: with_penalty(Growing(), lambda: torch.zeros(()))],
-    ids=["counts", "learns", "with a penalty"],
+    [Growing, Learned, lambda: with_penalty(Growing(), lambda: torch.zeros(())), Counted, Falling],
+    ids=["counts", "learns", "with a penalty", "counts in a number", "is no module"],
 )
 def test_losses_go_on_where_they_were(loss: Callable[[], Any], tmp_path: Path) -> None:
     resumed_alike(loader, loss, tmp_path)
+
+
+def test_a_sampler_is_told_the_epoch() -> None:
+    """It had the same order in every epoch, where nobody called it."""
+    sampler = Told()
+    train(network(), loader(shuffle=False, sampler=sampler), CONFIG)
+    assert sampler.told == [0, 1, 2, 3]
+
+
+def _of_numpy() -> Any:
+    return np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+
+
+def test_numbers_of_others_are_seeded_and_put_back() -> None:
+    """The weights follow from the seed also where a data set draws from NumPy and Python."""
+    found = []
+    for start in (1, 2):
+        np.random.seed(start)  # noqa: NPY002 (what others draw from)
+        random.seed(start)
+        before = random.getstate(), _of_numpy()
+        model = network()
+        drawn = Turned(lambda: np.random.random() + random.random())  # noqa: NPY002
+        train(model, loader(dataset=drawn), CONFIG)
+        found.append(torch.cat([one.flatten() for one in model.parameters()]))
+        assert before == (random.getstate(), _of_numpy())
+    assert torch.equal(*found)
 
 
 def test_batches_with_their_targets_among_the_inputs_have_their_loaders_generator() -> None:
@@ -150,12 +270,13 @@ def test_files_without_and_with_other_states(tmp_path: Path) -> None:
     file = tmp_path / "checkpoint.safetensors"
     outcome(loader(), Growing(), file, until=2)
     tree = cast(Any, read_tree(file))
-    with pytest.raises(FileFormatError, match="holds the state of another loss"):
-        train(network(), loader(), CONFIG, loss=F.cross_entropy, checkpoint=file, resume=True)
-    with pytest.raises(FileFormatError, match=r"is not the checkpoint of a training \(ValueError: "):
+    with pytest.raises(FileFormatError, match="the data had no generator 'generator' then"):
         outcome(loader(generator=seeded()), Growing(), file, resume=True)
-    write_tree(file, {name: value for name, value in tree.items() if name != "outside"})
+    write_tree(file, {name: value for name, value in tree.items() if name != "origin"})
+    with pytest.raises(FileFormatError, match="holds the state of another loss"):
+        outcome(loader(), F.cross_entropy, file, resume=True)
+    write_tree(file, {name: value for name, value in tree.items() if name not in ("origin", "outside")})
     assert len(outcome(loader(), Growing(), file, resume=True)[1]) == 4
     outside = Outside(None, [])
-    assert outside.state() == {"loss": {}, "generators": []}
+    assert outside.state() == {"loss": {}, "generators": {}, "counted": []}
     outside.restore(None)

@@ -137,7 +137,7 @@ def _bound(
     try:
         return signature.bind(*args, **kwargs)
     except TypeError:
-        name, known = function.__name__, signature.parameters
+        name, known = function.__qualname__.removesuffix(".__init__").rpartition(".")[2], signature.parameters
         unknown = [word for word in kwargs if word not in known]
         if unknown:
             raise ArgumentError(f"{name} has no argument {unknown[0]!r}{near(unknown[0], known)}.") from None

@@ -5,7 +5,7 @@ confidence.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -41,6 +41,7 @@ class Rows:
     lost: Callable[[Sequence[Any], Sequence[Any]], float] | None = None
 
 
+Lost = Callable[[Sequence[Any], Sequence[Any]], float]
 Metric = float | Tensor | Rows
 """Points, higher is better; or the points of every held-out sample, shape (samples,), of which the mean
 counts; or `Rows`.
@@ -95,9 +96,13 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
     of three). It counts by the share of samples that agree, and the two add up as squares, which is within a
     point of the exact bound for up to 10 events in 100.
 
+    A metric that is not a number, of a trial whose outputs have become all one, say, is (NaN, -infinity).
+
     Raises TargetError for points that cannot be compared, infinite ones of the baseline among them.
     """
     _check_finite(baseline)
+    if math.isnan(number_of(found)):
+        return math.nan, -math.inf
     if isinstance(baseline, Rows) and isinstance(found, Rows):
         return value_of(found), value_of(baseline) - _bootstrapped(baseline, found, confidence)
     if not (isinstance(baseline, Tensor) and isinstance(found, Tensor)):
@@ -169,11 +174,28 @@ def _bootstrapped(baseline: Rows, found: Rows, confidence: float) -> float:
         return math.inf
     draw = np.random.default_rng(0)
     places = (draw.integers(count, size=count) for _ in range(DRAWS))
-    several = [lost([baseline.each[i] for i in drawn], [found.each[i] for i in drawn]) for drawn in places]
+    drawn = [_lost_of(lost, baseline, found, chosen.tolist()) for chosen in places]
+    several = [one for one in drawn if not math.isnan(one)]
+    if 2 * len(several) < DRAWS:
+        raise TargetError(
+            "The metric is no number for most draws of the held-out samples, so nothing can be said of it"
+            " with a confidence: hold out more samples of what is rare, or judge by the number alone, with a"
+            " confidence of 0.5."
+        )
     wider = _doubt(1.0, count, confidence) / NormalDist().inv_cdf(confidence) * math.sqrt(count / (count - 1))
     doubt = max(float(np.quantile(several, confidence)) - whole, 0.0) * wider
     agree = sum(_same(a, b) for a, b in zip(baseline.each, found.each)) / count
     return whole + math.hypot(doubt, agree * _unseen(count, baseline.most, confidence))
+
+
+def _lost_of(lost: Lost, baseline: Rows, found: Rows, chosen: Sequence[int]) -> float:
+    """What is lost on drawn samples; NaN where the metric is no number there, as an area under a curve is
+    none where all are of one class.
+    """
+    try:
+        return float(lost([baseline.each[i] for i in chosen], [found.each[i] for i in chosen]))
+    except (ArithmeticError, ValueError):  # on all samples it went well
+        return math.nan
 
 
 def _difference_of_points(baseline: Rows, found: Rows) -> Callable[[Sequence[Any], Sequence[Any]], float]:
@@ -181,7 +203,16 @@ def _difference_of_points(baseline: Rows, found: Rows) -> Callable[[Sequence[Any
 
 
 def _same(a: Any, b: Any) -> bool:
-    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else bool(a == b)
+    """Whether two entries are equal, whatever containers of numbers, arrays and tensors they are."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)
 
 
 def metric_of(returned: Any) -> Metric:
@@ -217,13 +248,15 @@ def metric_of(returned: Any) -> Metric:
     return float(single)
 
 
+def number_of(metric: Metric) -> float:
+    """The metric as one number; NaN where it is none, such as a correlation with outputs that are all one."""
+    found = metric_of(metric.points(metric.each) if isinstance(metric, Rows) else metric)
+    return float(found.double().mean()) if isinstance(found, Tensor) else found  # type: ignore[return-value]
+
+
 def value_of(metric: Metric) -> float:
     """The metric as one number; raises TargetError if it is none."""
-    value = (
-        metric.points(metric.each)
-        if isinstance(metric, Rows)
-        else float(metric.double().mean() if isinstance(metric, Tensor) else metric)
-    )
+    value = number_of(metric)
     if math.isnan(value):
         raise TargetError(
             "The metric of a model is not a number, so nobody can say whether it is within the tolerance."

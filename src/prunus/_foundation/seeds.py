@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -41,8 +41,8 @@ def drawn_alike(things: Iterable[T]) -> Iterator[T]:
     everybody else are as if it drew none. A generator that hangs on it is put back to where it was.
     """
     start_workers(things)
-    own = generators_of(things)
-    before = [generator.get_state() for generator in own]
+    own = list(generators_of(things).values())
+    before = [state_of(generator) for generator in own]
     state = _first()
     try:
         with _swapped(state):
@@ -56,7 +56,7 @@ def drawn_alike(things: Iterable[T]) -> Iterator[T]:
             yield found
     finally:
         for generator, kept in zip(own, before):
-            generator.set_state(kept)
+            go_to(generator, kept)
 
 
 def start_workers(things: Any) -> None:
@@ -66,21 +66,69 @@ def start_workers(things: Any) -> None:
     loader = inspect.unwrap(things)
     if not getattr(loader, "persistent_workers", False) or getattr(loader, "_iterator", None) is not None:
         return
-    own = generators_of(loader)
-    before = [generator.get_state() for generator in own]
+    own = list(generators_of(loader).values())
+    before = [state_of(generator) for generator in own]
     with _swapped(_states()):
         iter(loader)
     for generator, kept in zip(own, before):
-        generator.set_state(kept)
+        go_to(generator, kept)
 
 
-def generators_of(things: Any) -> list[torch.Generator]:
-    """The generators of a `DataLoader`, and of what draws for it, each once and in the same order always."""
-    things = inspect.unwrap(things)
-    sampler = getattr(things, "sampler", None)
-    holders = (things, sampler, getattr(things, "batch_sampler", None), getattr(sampler, "sampler", None))
-    found = {id(one): one for one in (getattr(holder, "generator", None) for holder in holders)}
-    return [one for one in found.values() if isinstance(one, torch.Generator)]
+Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+
+
+def makers_of(things: Any) -> list[Any]:
+    """A `DataLoader` and what draws for it, or whatever else batches come from; each once, in the same order
+    always.
+    """
+    loader = inspect.unwrap(things)
+    sampler, batches = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
+    every = [loader, sampler, batches, *(getattr(one, "sampler", None) for one in (sampler, batches))]
+    every.append(getattr(loader, "dataset", None))
+    return list({id(one): one for one in every if one is not None}.values())
+
+
+def generators_of(things: Any) -> dict[str, Generator]:
+    """The generators of a `DataLoader`, and of what draws for it, by where they hang, each once: torch's,
+    NumPy's and Python's.
+    """
+    found: dict[int, tuple[str, Generator]] = {}
+    for place, maker in enumerate(makers_of(things)):
+        for name, value in getattr(maker, "__dict__", {}).items():
+            if isinstance(value, Generator):
+                found.setdefault(id(value), (f"{place}.{name}", value))
+    return dict(found.values())
+
+
+def state_of(generator: Generator) -> Any:
+    """Where a generator is, in tensors, numbers, texts and containers of them."""
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if isinstance(generator, np.random.RandomState):
+        return _as_lists(generator.get_state(legacy=False))
+    return _as_lists(generator.bit_generator.state)
+
+
+def go_to(generator: Generator, state: Any) -> None:
+    """Let a generator go on from where it was; containers may have become lists."""
+    if isinstance(generator, torch.Generator):
+        generator.set_state(state)
+    elif isinstance(generator, random.Random):
+        version, numbers, further = state
+        generator.setstate((version, tuple(numbers), further))
+    elif isinstance(generator, np.random.RandomState):
+        generator.set_state(state)
+    else:
+        generator.bit_generator.state = state
+
+
+def _as_lists(state: Any) -> Any:
+    """Arrays in a state of NumPy as lists of numbers."""
+    if isinstance(state, dict):
+        return {name: _as_lists(value) for name, value in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state
 
 
 def _first() -> list[Any]:
@@ -97,6 +145,34 @@ def _go_to(states: list[Any]) -> None:
     torch.set_rng_state(states[0])
     random.setstate(states[1])
     np.random.set_state(states[2])  # noqa: NPY002
+
+
+@contextmanager
+def besides_torch(seed: int) -> Iterator[None]:
+    """Seeds what NumPy and Python draw from, for code of others that draws from there; afterwards the states
+    are as they were.
+    """
+    before = states_besides_torch()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        go_on_besides_torch(before)
+
+
+def states_besides_torch() -> dict[str, Any]:
+    """Where NumPy and Python are, as a checkpoint holds it."""
+    return {"python": random.getstate(), "numpy": _as_lists(np.random.get_state(legacy=False))}  # noqa: NPY002
+
+
+def go_on_besides_torch(states: Mapping[str, Any]) -> None:
+    """Go on from there; what is not among the states stays."""
+    if "python" in states:
+        version, numbers, further = states["python"]
+        random.setstate((version, tuple(numbers), further))
+    if "numpy" in states:
+        np.random.set_state(states["numpy"])  # noqa: NPY002
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from prunus._foundation.arguments import check_fields
 from prunus.errors import DataError
 
 
@@ -23,6 +24,7 @@ class Split:
     labels: Tensor
 
     def __post_init__(self) -> None:
+        check_fields(self, DataError)
         if self.images.dim() != 4 or self.images.dtype != torch.uint8:
             raise DataError(
                 f"Images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}."

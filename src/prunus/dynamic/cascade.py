@@ -16,6 +16,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import checked
 from prunus._foundation.confidence import CONFIDENCE, judged
 from prunus.errors import ConfigError, PrunusError, TargetError
 from prunus.paint import trace
@@ -46,6 +47,7 @@ class Cascade(nn.Module):
 
     known: Answers | None
 
+    @checked(ConfigError)
     def __init__(self, stages: Sequence[nn.Module], example_inputs: Tensor) -> None:
         super().__init__()
         self.macs = tuple(trace(stage, example_inputs).cost().macs // len(example_inputs) for stage in stages)

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import checked
 from prunus.errors import ConfigError
 from prunus.surgery.channel_scaling import straight_through
 
@@ -84,6 +85,7 @@ class Gate(nn.Module):
     channels: int
     zeros: int = 0
 
+    @checked()
     def __init__(self, inputs: int, outputs: int, hidden: int = 0) -> None:
         super().__init__()
         self.first = nn.Linear(inputs, hidden) if hidden else None
@@ -143,6 +145,7 @@ class KernelActivation(Gate):
         threshold: the logit at which a channel opens in evaluation; 0 is a sigmoid of one half.
     """
 
+    @checked()
     def __init__(
         self, inputs: int, channels: int, hidden: int = 0, block: int = 1, order: Tensor | None = None
     ) -> None:
@@ -188,6 +191,7 @@ class Winners(Gate):
             them.
     """
 
+    @checked()
     def __init__(self, inputs: int, channels: int, hidden: int = 0) -> None:
         super().__init__(inputs, channels, hidden)
         nn.init.ones_(self.last.bias)
@@ -222,6 +226,7 @@ class Widths(Gate):
 
     opens: Tensor
 
+    @checked()
     def __init__(
         self, inputs: int, channels: int, widths: Sequence[float], order: Tensor, hidden: int = 0
     ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunus._foundation.arguments import door
+from prunus._foundation.arguments import checked, door
 from prunus.dynamic.gates import Form, Gate, KernelActivation, Opening
 from prunus.dynamic.layers import GatedLayer, Live
 from prunus.errors import ConfigError, PrunusError, TargetError
@@ -43,6 +43,8 @@ class DynamicNetwork(nn.Module):
         knob: (strictness, MACs relative to those without gates), from the laxest on; empty until `calibrate`.
     """
 
+    @checked()
+    @checked()
     def __init__(
         self,
         network: nn.Module,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prunus._foundation.arguments import check_fields
+from prunus._foundation.arguments import check_fields, checked
 from prunus.errors import HubError
 from prunus.report import words
 from prunus.report.html import comparison, subtitle
@@ -47,6 +47,7 @@ class About:
             raise HubError(f"control is the metric of the dense network in points, not {self.control}.")
 
 
+@checked(HubError)
 def card_of(result: Mapping[str, Any], repo_id: str, about: About | None = None) -> str:
     """The model card as text: Markdown under a head of YAML.
 

@@ -95,6 +95,11 @@ class OfCore(Pruning):
         self._pruning, self._core = pruning, core
         self._smaller: tuple[Smaller, Smaller] | None = None  # of the core, and of the whole
 
+    @property
+    def __wrapped__(self) -> Pruning:
+        """Whose settings these are."""
+        return self._pruning
+
     def before_training(self, model: nn.Module, epochs: int) -> None:
         """Of the core."""
         self._pruning.before_training(self._core, epochs)

@@ -14,6 +14,7 @@ from typing import Literal
 from torch import nn
 
 from prunus._foundation.arguments import door
+from prunus._foundation.made import begins
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import Passes, seen_by
@@ -28,6 +29,7 @@ from prunus.training import TrainConfig
 
 
 @door(TargetError)
+@begins
 def snip_pruning(
     model: nn.Module,
     task: Task,

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from prunus._foundation.arguments import door
+from prunus._foundation.made import begins, remembers
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import Passes, callback
@@ -45,6 +46,7 @@ CONFIG = TrainConfig(lr=0.01)
 
 
 @door(TargetError)
+@begins
 def autoprune(
     model: nn.Module,
     task: Task,
@@ -99,6 +101,7 @@ def autoprune(
     return replace(outcome, training=history)
 
 
+@remembers()
 class GateLearner(Pruning):
     """One step of the gates on held-out samples after every step of the weights: a callback of the training.
 

@@ -28,6 +28,7 @@ from prunus.surgery.blocks import residual_blocks, without_blocks
 from prunus.surgery.compact import Origin
 from prunus.tasks import Task
 from prunus.tasks.placed import example_of
+from prunus.tasks.teaching import check_teachable
 from prunus.training import TrainConfig
 
 JUDGED = 500  # held-out samples by which blocks are left out, at most
@@ -86,6 +87,10 @@ def fewer_blocks(
     """
     if blocks < 1:
         raise TargetError(f"At least one block goes, not {blocks}.")
+    if teach and config is None:
+        raise TargetError("The original teaches while what is left is fine-tuned: say for how many epochs.")
+    if teach and config is not None:
+        check_teachable(model, task, config)
     clock, example = Clock(watch), example_of(task, model)
     choice = clock.time(
         "leaving out residual blocks",

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.agreement import difference, not_finite, rounding
 from prunus._foundation.arguments import door
+from prunus._foundation.made import begins
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import CompactError, TargetError, clause
 from prunus.methods.common import FIRST, Journal, Outcome, Target
@@ -50,6 +51,7 @@ SPEED = 10.0
 
 
 @door(TargetError)
+@begins
 def channels_and_layers(
     model: nn.Module,
     task: Task,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from prunus._foundation.arguments import check_fields
+from prunus._foundation.arguments import at_least, check_fields
 from prunus.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ class Journal:
 
     def __post_init__(self) -> None:
         check_fields(self, ConfigError)
+        at_least(0, checkpoint_seconds=self.checkpoint_seconds)
 
     def options(self, step: str, watch: Watch) -> dict[str, Any]:
         """The options of `prunus.training.train` for one training, by its name."""

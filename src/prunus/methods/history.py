@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
+from prunus._foundation.confidence import value_of
+from prunus._foundation.made import begins
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import ConfigError, TargetError
 from prunus.methods._data import callback, held_out
@@ -68,6 +70,7 @@ class Round:
 
 
 @door(TargetError)
+@begins
 def history_pruning(
     model: nn.Module,
     task: Task,
@@ -127,7 +130,7 @@ def history_pruning(
     clock, game, dense = Clock(watch), _Game(task, journal, watch), copy.deepcopy(model)
     with clock.steps("training and rounds"):
         norms, trained = _begun(game, dense, task, history, config)
-        baseline = best = game.value(dense)
+        baseline = best = value_of(game.value(dense))
         current, plan, retrained, trials = dense, None, None, list[Trial]()
         for number, round_ in enumerate(asked, 1):
             graph = trace(current, example_of(task, current))

@@ -31,6 +31,7 @@ from prunus.planning.targets import plan as choose
 from prunus.plans.plan import Plan
 from prunus.tasks import Task
 from prunus.tasks.placed import example_of
+from prunus.tasks.teaching import check_teachable
 from prunus.training import TrainConfig
 from prunus.training.evaluation import mode
 
@@ -84,6 +85,8 @@ def one_shot(
         PrunusError: whatever tracing, planning, compaction and training raise.
     """
     _check(target, task, config, blocks, teach, example_inputs)
+    if teach and task is not None and config is not None:
+        check_teachable(model, task, config)
     if example_inputs is None and task is not None:
         example_inputs = example_of(task, model)
     assert example_inputs is not None

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from prunus import scores
 from prunus._foundation.arguments import door
+from prunus._foundation.made import begins
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import callback, steps_of
@@ -40,6 +41,7 @@ FIRST_FACTOR, LAST_FACTOR = 0.1, 1e5
 
 
 @door(TargetError)
+@begins
 def selective_decay(
     model: nn.Module,
     task: Task,

@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunus import scores
 from prunus._foundation.arguments import at_least, door
+from prunus._foundation.made import begins
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import PlanError, TargetError
 from prunus.methods.common import FIRST, Journal, Outcome, Target, wish
@@ -35,6 +36,7 @@ STRENGTH = 1e-4
 
 
 @door(TargetError)
+@begins
 def slimming(
     model: nn.Module,
     task: Task,

@@ -33,6 +33,7 @@ from typing import Any, Literal
 from torch import nn
 
 from prunus._foundation.arguments import door
+from prunus._foundation.made import begins
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import callback
@@ -46,6 +47,7 @@ from prunus.training import Curriculum, TrainConfig
 
 
 @door(TargetError)
+@begins
 def soft_pruning(
     model: nn.Module,
     task: Task,

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunus._foundation.arguments import door
+from prunus._foundation.arguments import checked, door
+from prunus._foundation.made import remembers
 from prunus.errors import PrunusError, TargetError, clause
 from prunus.methods.filter_norms import filter_norms, filters
 from prunus.methods.soft_removal import settle_constants, without, zeros_in
@@ -47,6 +48,7 @@ class Softened:
     regrown: int
 
 
+@remembers("remove")
 class SoftPruning(Pruning):
     """Sets the weakest filters to zero between the epochs of a training; give it to `prunus.training.train`
     as its pruning.
@@ -86,6 +88,7 @@ class SoftPruning(Pruning):
         TargetError: a number out of range.
     """
 
+    @checked(TargetError)
     def __init__(
         self,
         example_inputs: Inputs,

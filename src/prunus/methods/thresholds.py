@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
+from prunus._foundation.made import begins
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import callback, steps_of
@@ -43,6 +44,7 @@ _LEAST = 1e-6  # a size, so that the root has a gradient
 
 
 @door(TargetError)
+@begins
 def threshold_pruning(
     model: nn.Module,
     task: Task,

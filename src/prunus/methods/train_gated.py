@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.agreement import difference
 from prunus._foundation.arguments import door
+from prunus._foundation.made import begins, remembers
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.data.sets import Split
 from prunus.dynamic import DynamicNetwork, activity, attach, skipping
@@ -53,6 +54,7 @@ _FALLING = 0.5  # of the steps, in which the allowance falls
 
 
 @door(TargetError)
+@begins
 def train_gated(
     model: nn.Module,
     task: Task,
@@ -190,6 +192,7 @@ class HeldOut:
         return (placed(inputs, self._network) for inputs in self._inputs)
 
 
+@remembers()
 class Allowance(StepCount):
     """What the loss asks for: all MACs at first, falling to the budget over the first half of the steps; a
     callback of `prunus.training.train`.
@@ -245,6 +248,7 @@ def check_settings(
 
 
 @door()
+@begins
 def fit_gates(
     network: DynamicNetwork,
     task: Task,

@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from prunus._foundation.arguments import door
+from prunus._foundation.made import begins
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods.common import FIRST, Journal, Outcome, Target
@@ -26,6 +27,7 @@ from prunus.training import Curriculum, TrainConfig
 
 
 @door(TargetError)
+@begins
 def twofold(
     model: nn.Module,
     task: Task,

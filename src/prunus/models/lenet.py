@@ -30,6 +30,7 @@ class LeNet5(nn.Module):
         image_size: side of the square input [pixels], at least 4.
     """
 
+    @checked()
     def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> None:
         at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()
@@ -75,6 +76,7 @@ class LeNet300(nn.Module):
         image_size: side of the square input [pixels].
     """
 
+    @checked()
     def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> None:
         at_least(1, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
         super().__init__()

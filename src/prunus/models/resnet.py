@@ -30,6 +30,7 @@ class ShortcutA(nn.Module):
         pad_after: zero channels put after them.
     """
 
+    @checked()
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.pad_before = (out_channels - in_channels) // 2
@@ -47,6 +48,7 @@ class ShortcutA(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm, and the shortcut around them."""
 
+    @checked()
     def __init__(self, in_channels: int, out_channels: int, stride: int, shortcut: Shortcut) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
@@ -85,6 +87,7 @@ class CifarResNet(nn.Module):
         ConfigError: another `shortcut`.
     """
 
+    @checked()
     def __init__(
         self, blocks: int, num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3
     ) -> None:

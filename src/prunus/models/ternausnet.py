@@ -42,6 +42,7 @@ class TernausNet(nn.Module):
         width: channels of the first level, an even number; 64 for VGG-11, and for weights from ImageNet.
     """
 
+    @checked()
     def __init__(self, num_classes: int = 1, in_channels: int = 3, width: int = WIDTH) -> None:
         at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()

@@ -27,6 +27,7 @@ class UNet(nn.Module):
         batch_norm: normalise behind every convolution but the last.
     """
 
+    @checked()
     def __init__(
         self,
         num_classes: int = 1,

@@ -27,6 +27,7 @@ class CifarVGG(nn.Module):
         in_channels: planes of the input, 3 for colour.
     """
 
+    @checked()
     def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
         at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()

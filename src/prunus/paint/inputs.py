@@ -33,6 +33,8 @@ def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any
         raise ArgumentError(
             f"The inputs are a shape, ({shape}), not tensors; give a tensor, such as torch.zeros({shape})."
         )
+    if isinstance(example_inputs, Mapping) and not isinstance(example_inputs, dict):
+        example_inputs = dict(example_inputs)
     if not isinstance(example_inputs, (Tensor, tuple, list, dict)):
         raise ArgumentError(
             "The inputs must be a tensor, a tuple of arguments or a dict of named ones, not"

@@ -4,6 +4,7 @@ most so many points worse.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from prunus._foundation.confidence import (
     check_provable,
     judged,
     metric_of,
+    number_of,
     value_of,
 )
 from prunus._foundation.wording import given
@@ -121,9 +123,10 @@ def all_within(
             start = next(iter(whole.values()))
             most = max(one.most / tolerances[name] for name, one in whole.items() if isinstance(one, Rows))
             return Rows(first.each, lambda each: 1 - used(start.each, each), most, used)  # type: ignore[union-attr]  # Rows, as all are
-        return min(
-            1 - (value_of(whole[name]) - value_of(metric_of(found[name]))) / tolerance
+        parts = [
+            1 - (value_of(whole[name]) - number_of(metric_of(found[name]))) / tolerance
             for name, tolerance in tolerances.items()
-        )
+        ]
+        return math.nan if any(map(math.isnan, parts)) else min(parts)
 
     return left

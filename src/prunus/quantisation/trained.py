@@ -34,6 +34,7 @@ from prunus.quantisation.zeros import zeroed
 from prunus.surgery.compact import compact
 from prunus.tasks import Task
 from prunus.tasks.placed import Placed, example_of
+from prunus.tasks.teaching import check_teachable
 from prunus.training import Taught, TrainConfig, taught
 from prunus.training.hooks import StepCount
 
@@ -72,6 +73,8 @@ def train_on_grids(
     """
     if not rate >= 0:
         raise ConfigError(f"The rate is 0 or more, not {rate}.")
+    if teacher is not None:
+        check_teachable(teacher, task, config)
     network = own_copy(unwrap(model))
     graph = trace(network, example_of(task, network))
     names = grid_names(graph)

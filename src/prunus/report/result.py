@@ -10,6 +10,7 @@ from typing import Any
 
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.json_files import read_json
+from prunus._foundation.wording import given
 from prunus.errors import FileFormatError, PrunusError, clause
 from prunus.storage.lock import settle
 
@@ -30,6 +31,11 @@ class Result(dict[str, Any]):
 
 def check(result: Mapping[str, Any]) -> None:
     """Raise FileFormatError unless the result has this schema version and all its required parts."""
+    if not isinstance(result, Mapping):
+        raise FileFormatError(
+            "A result is what a job of prunus.runs returns, or prunus.report.read reads from a result.json,"
+            f" not {given(result)}."
+        )
     if result.get("schema") != SCHEMA:
         raise FileFormatError(
             f"The result has schema {result.get('schema')!r}; this version reads schema {SCHEMA}."

@@ -44,6 +44,8 @@ def chart(
         FileFormatError: a record cannot be read.
         MissingExtraError: the page is wanted, and the extra `report` is not installed.
     """
+    if not len(folders):
+        raise ConfigError("A chart is of one run at least: give the folders of some.")
     texts, results = [str(folder) for folder in folders], {}
     for number, (text, name) in enumerate(zip(texts, _names(texts))):
         watch("reading runs", number, len(texts))

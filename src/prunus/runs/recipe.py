@@ -15,6 +15,7 @@ from prunus._foundation.json_files import check_depth
 from prunus.errors import ConfigError, MissingExtraError, clause
 from prunus.methods.registry import METHODS
 from prunus.runs.limits import check_settings
+from prunus.runs.of_use import check_of_use
 from prunus.training.config import Flips, Keep, OptimizerName, Precision, Schedule, TrainConfig
 
 MOST_BYTES = 2**20
@@ -172,12 +173,12 @@ def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ())
 
     Raises:
         ConfigError: an unknown key (with the nearest one that there is), a missing one, or a value of the
-            wrong kind.
+            wrong kind, or a flag that changes nothing beside the others.
     """
     known = {name: kind for name, kind in typing.get_type_hints(Recipe).items() if name in KEYS}
     values = _of_rule(values) | dict(values)
     method = values.get("method", NO_METHOD)
-    if method != NO_METHOD and method not in METHODS:
+    if method != NO_METHOD and (not isinstance(method, str) or method not in METHODS):
         flag = "--method" if "method" in flags else f"{source}: method"
         raise ConfigError(f"{flag} must be one of {', '.join((NO_METHOD, *METHODS))}, not {_short(method)}.")
     own = {key: value for key, value in values.items() if key not in known}
@@ -197,6 +198,7 @@ def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ())
     if recipe.epochs == 0:
         raise ConfigError(f"{names['epochs']} must be at least 1: there is nothing to train otherwise.")
     check_settings(recipe.values(), names)
+    check_of_use(recipe, flags, names)
     return recipe
 
 

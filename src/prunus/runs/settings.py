@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prunus._foundation.arguments import check_fields
+from prunus._foundation.wording import given
 from prunus.errors import ConfigError
 
 
@@ -71,7 +72,9 @@ USUAL = Delivery()
 
 
 def network_of(model: Network | str) -> Network:
-    """A network by its name alone, where that is all there is to say."""
+    """A network by its name alone, where that is all there is to say; raises ConfigError for what is none."""
+    if not isinstance(model, (Network, str)):
+        raise ConfigError(f"A network is given by its name, or as a prunus.runs.Network, not {given(model)}.")
     return Network(model) if isinstance(model, str) else model
 
 

@@ -98,6 +98,8 @@ def latency(
         ConfigError, MissingExtraError, DataError, PrunusError: what is named is not there, or cannot be run
             together.
     """
+    if not len(models):
+        raise ConfigError("There is no network to time: give one at least.")
     settings, networks = settings or LatencySettings(), [network_of(model) for model in models]
     check_target(output, "a JSON file", *files_of(*networks))
     named, asked = data_of(data, 0), next((one.input_shape for one in networks if one.input_shape), None)

@@ -47,6 +47,12 @@ def check_kind_of(recipe: Recipe) -> None:
                 f"The loss {recipe.loss} is of pixels, and {recipe.data} holds no pictures with masks: leave"
                 " it at cross-entropy."
             )
+        for key in ("window", "windows"):
+            if getattr(recipe, key) != getattr(Recipe, key) and not is_own(recipe.data):
+                raise ConfigError(
+                    f"{key} = {getattr(recipe, key)} is of pictures with masks, and {recipe.data} holds none:"
+                    " leave it out."
+                )
         return
     if recipe.select != "all" or recipe.method == "dynamic" or recipe.label_smoothing:
         raise ConfigError(

@@ -93,6 +93,11 @@ def recipe_of(flags: Mapping[str, Any], file: Path | None, folder: Path, resume:
     """
     with folder_lock(folder):
         begun = _begun(folder, resume)
+    if resume and begun is None and file is None and not flags.get("data"):
+        raise ConfigError(
+            f"{folder} holds no training to go on with: give the data and the model to begin one, or another"
+            " folder."
+        )
     values = read(file) if file else begun.values() if begun else {}
     chosen = resolve({**values, **flags}, str(file) if file else "The command", flags)
     if begun is not None:

@@ -18,7 +18,7 @@ from prunus._foundation.arguments import checked
 from prunus._foundation.wording import given
 from prunus.data.pictures import IGNORED
 from prunus.errors import ArgumentError
-from prunus.segmentation.metrics import maps_of
+from prunus.segmentation.metrics import check_classes, maps_of
 
 _SMOOTH = 1.0  # pixels: an empty mask that is found empty costs nothing
 
@@ -64,7 +64,9 @@ def binary(logits: Any, targets: Tensor) -> Tensor:
 
 
 def _maps(outputs: Any, targets: Tensor) -> Tensor:
-    """The logits among a network's outputs."""
+    """The logits among a network's outputs; raises ArgumentError where they do not fit the targets, DataError
+    where these are no classes of theirs.
+    """
     logits = maps_of(outputs)
     if not isinstance(logits, Tensor):
         raise ArgumentError(
@@ -77,6 +79,7 @@ def _maps(outputs: Any, targets: Tensor) -> Tensor:
             f"targets must be of shape (batch, H, W), like the logits' {tuple(logits.shape)}, not"
             f" {tuple(targets.shape)}."
         )
+    check_classes(targets[targets != IGNORED], max(logits.shape[1], 2))
     return logits
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunus._foundation.arguments import checked
 from prunus.data.pictures import IGNORED
 from prunus.errors import DataError
 
@@ -22,6 +23,7 @@ class Confusion:
         counts: (classes, classes) int64, rows true.
     """
 
+    @checked(DataError)
     def __init__(self, classes: int) -> None:
         self.counts = torch.zeros(classes, classes, dtype=torch.int64)
 
@@ -36,21 +38,17 @@ class Confusion:
         """Class indices found and true, of any one shape; true ones that are `IGNORED` do not count.
 
         Raises:
-            DataError: other shapes, or a class beyond the last.
+            DataError: other shapes, or what is no class.
         """
         if found.shape != targets.shape:
             raise DataError(
                 f"A prediction of shape {tuple(found.shape)} cannot be compared with a mask of shape"
                 f" {tuple(targets.shape)}."
             )
-        known = targets != IGNORED
+        known, size = targets != IGNORED, len(self.counts)
+        check_classes(targets[known], size)
+        check_classes(found[known], size)
         true, guess = targets[known].long().cpu(), found[known].long().cpu()
-        size = len(self.counts)
-        if len(true) and int(torch.maximum(true.max(), guess.max())) >= size:
-            raise DataError(
-                f"A mask has class {int(torch.maximum(true.max(), guess.max()))}, but there are {size}"
-                f" classes, 0 to {size - 1}."
-            )
         self.counts += torch.bincount(size * true + guess, minlength=size * size).view(size, size)
 
     def pixel_accuracy(self) -> float:
@@ -83,6 +81,24 @@ class Confusion:
     def _right_and_union(self) -> tuple[Tensor, Tensor]:
         right = self.counts.diagonal().double()
         return right, self.counts.sum(0).double() + self.counts.sum(1).double() - right
+
+
+def check_classes(known: Tensor, classes: int) -> None:
+    """Raises DataError where pixels that are known have something else than one of so many classes."""
+    if not known.numel():
+        return
+    if known.is_floating_point() and not torch.equal(known, known.floor()):
+        raise DataError(
+            "A mask has numbers between the classes, such as soft labels: round them, or take a loss and a"
+            " metric of your own."
+        )
+    lowest, highest = (int(one) for one in torch.aminmax(known.long()))
+    if lowest < 0 or highest >= classes:
+        wrong = lowest if lowest < 0 else highest
+        raise DataError(
+            f"A mask has class {wrong}, but there are {classes} classes, 0 to {classes - 1}, and {IGNORED}"
+            " for what does not count."
+        )
 
 
 def together(confusions: Sequence[Confusion]) -> Confusion:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from prunus._foundation.arguments import checked
 from prunus.data.pictures import IGNORED, Example
 from prunus.errors import ConfigError, DataError
 from prunus.segmentation.predict import reflected
@@ -30,6 +31,7 @@ class Patches:
         ConfigError: sizes below 1.
     """
 
+    @checked(ConfigError)
     def __init__(
         self,
         examples: Sequence[Example],

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import checked, shaped
+from prunus._foundation.made import remembers
 from prunus.errors import ConfigError
 from prunus.selection.points import Points
 from prunus.selection.rules import (
@@ -50,6 +52,7 @@ class Curriculum(Protocol):
         """Go on from a checkpoint."""
 
 
+@remembers("keep_record")
 class Scheduled:
     """A curriculum with all data at first and at last, and a part of every class in between.
 
@@ -67,6 +70,7 @@ class Scheduled:
         ConfigError: a number out of range.
     """
 
+    @checked(ConfigError)
     def __init__(
         self,
         chooser: Curriculum,
@@ -134,6 +138,7 @@ class _Blind:
         """Nothing to remember."""
 
 
+@remembers()
 class Aggregated(_Blind):
     """Paper A and SlimML: aggregated points are scored by the network of the moment, and a rule keeps the
     samples of the telling ones.
@@ -144,6 +149,7 @@ class Aggregated(_Blind):
         every: epochs between two scorings; in between the last choice stands.
     """
 
+    @checked(ConfigError)
     def __init__(self, points: Points, rule: Rule, every: int = 1) -> None:
         if every < 1:
             raise ConfigError(f"Points are scored every so many epochs, 1 or more, not {every}.")
@@ -179,9 +185,11 @@ class Aggregated(_Blind):
         )
 
 
+@remembers()
 class Random(_Blind):
     """A part of all samples by chance, another one every epoch: the control."""
 
+    @checked(ConfigError)
     def __init__(self, count: int, keep: float, seed: int = 0) -> None:
         self._count, self._keep, self._seed = count, checked_keep(keep), seed
 
@@ -198,6 +206,7 @@ class Forgetting(_Blind):
     told right count as infinitely many.
     """
 
+    @checked(ConfigError)
     def __init__(self, count: int) -> None:
         self._forgotten, self._right, self._ever = (
             np.zeros(count, dtype=np.int64),
@@ -230,6 +239,7 @@ class Forgetting(_Blind):
         vars(self).update({name: values.numpy().copy() for name, values in state.items()})
 
 
+@remembers()
 class Static(_Blind):
     """The same samples in every epoch, those of the highest of some scores: EL2N, forgetting events,
     representatives of clusters.
@@ -239,8 +249,10 @@ class Static(_Blind):
         keep: part of the samples, above 0 up to 1.
     """
 
+    @checked(ConfigError)
     def __init__(self, scores: ArrayLike, keep: float) -> None:
         values: NDArray[np.float64] = np.asarray(scores, dtype=np.float64)
+        shaped("samples", scores=values)
         kept = np.zeros(len(values), dtype=bool)
         kept[np.argsort(-values, kind="stable")[: max(1, round(checked_keep(keep) * len(values)))]] = True
         self._selection = Selection(kept)

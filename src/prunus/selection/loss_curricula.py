@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import checked
+from prunus._foundation.made import remembers
 from prunus.errors import ConfigError
 from prunus.selection.losses import FIFTH, importance_sampled, lower_bound, sliding_window
 from prunus.selection.rules import Selection, checked_drop, checked_keep, easy_dropped
@@ -26,6 +28,7 @@ class LastLosses:
         losses: (N,).
     """
 
+    @checked(ConfigError)
     def __init__(self, count: int, seed: int = 0) -> None:
         if count < 1:
             raise ConfigError(f"There must be samples to choose among, not {count}.")
@@ -49,6 +52,7 @@ class LastLosses:
         return np.random.default_rng((self._seed, epoch))
 
 
+@remembers()
 class LowerBound(LastLosses):
     """Samples go whose last loss is below a fifth of the mean; see `prunus.selection.lower_bound`.
 
@@ -60,6 +64,7 @@ class LowerBound(LastLosses):
         ratio: of the mean.
     """
 
+    @checked(ConfigError)
     def __init__(self, count: int, ratio: float = FIFTH) -> None:
         super().__init__(count)
         self._ratio = ratio
@@ -70,6 +75,7 @@ class LowerBound(LastLosses):
         return lower_bound(self.losses, self._ratio)
 
 
+@remembers()
 class EasyDropped(LastLosses):
     """In the manner of InfoBatch: easy samples, those below the mean of the last losses, go by chance; the
     others of them weigh more.
@@ -80,6 +86,7 @@ class EasyDropped(LastLosses):
         seed: of the draws.
     """
 
+    @checked(ConfigError)
     def __init__(self, count: int, drop: float = 0.5, seed: int = 0) -> None:
         super().__init__(count, seed)
         self._drop = checked_drop(drop)
@@ -89,6 +96,7 @@ class EasyDropped(LastLosses):
         return easy_dropped(self.losses, self._drop, self._drawn(epoch))
 
 
+@remembers()
 class ImportanceSampled(LastLosses):
     """Samples of a large last loss are drawn more often, and weigh less; see
     `prunus.selection.importance_sampled`.
@@ -99,6 +107,7 @@ class ImportanceSampled(LastLosses):
         seed: of the draws.
     """
 
+    @checked(ConfigError)
     def __init__(self, count: int, keep: float = 0.5, seed: int = 0) -> None:
         super().__init__(count, seed)
         self._keep = checked_keep(keep)
@@ -108,6 +117,7 @@ class ImportanceSampled(LastLosses):
         return importance_sampled(self.losses, self._keep, self._drawn(epoch))
 
 
+@remembers()
 class SlidingWindow(LastLosses):
     """SeTa: a window over groups of like losses slides from easy to hard; see
     `prunus.selection.sliding_window`.
@@ -122,6 +132,7 @@ class SlidingWindow(LastLosses):
         seed: of the draws.
     """
 
+    @checked(ConfigError)
     def __init__(
         self, count: int, thin: float = 0.1, groups: int = 10, width: float = 0.5, seed: int = 0
     ) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prunus._foundation.arguments import checked
+from prunus._foundation.wording import given
 from prunus.errors import ConfigError
 from prunus.selection.subsets import Indices, chunks
 
@@ -23,10 +25,11 @@ class Masks:
         ConfigError: another shape, or fewer than two classes.
     """
 
+    @checked(ConfigError)
     def __init__(self, classes_of_pixels: Any, classes: int) -> None:
-        if len(classes_of_pixels.shape) != 3 or classes < 2:
+        if len(getattr(classes_of_pixels, "shape", ())) != 3 or classes < 2:
             raise ConfigError(
-                f"Masks are (N, H, W) indices of two or more classes, not {tuple(classes_of_pixels.shape)} of"
+                f"Masks are (N, H, W) indices of two or more classes, not {given(classes_of_pixels)} of"
                 f" {classes}."
             )
         self._pixels, self._classes = classes_of_pixels, classes

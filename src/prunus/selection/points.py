@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prunus._foundation.arguments import door
+from prunus._foundation.arguments import checked, door
 from prunus.errors import ConfigError
 from prunus.selection.effect import cross_entropy
 from prunus.selection.masks import Masks
@@ -49,6 +49,7 @@ class Points:
             place of labels.
     """
 
+    @checked(ConfigError)
     def __init__(
         self,
         samples: Any,

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import checked
+from prunus._foundation.made import remembers
 from prunus.errors import ConfigError
 from prunus.selection.losses import batchwise_largest
 from prunus.selection.rules import Selection, checked_keep
@@ -34,6 +36,7 @@ class Proxy:
         lr: the rate it begins with.
     """
 
+    @checked(ConfigError)
     def __init__(
         self,
         network: nn.Module,
@@ -88,6 +91,7 @@ class Proxy:
         return F.cross_entropy(self._network(images), targets, reduction="none")
 
 
+@remembers()
 class Filtered:
     """A curriculum that keeps of every batch what a proxy has the largest losses on.
 
@@ -99,6 +103,7 @@ class Filtered:
         seed: of the batches.
     """
 
+    @checked(ConfigError)
     def __init__(
         self, proxy: Proxy, count: int, keep: float = 0.5, batch: int = BATCH, seed: int = 0
     ) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import checked
 from prunus.errors import CompactError, TraceError
 from prunus.surgery.traced.module import TracedModule
 
@@ -45,6 +46,7 @@ def core(model: nn.Module, forward: Forward | None = None) -> nn.Module:
     return view
 
 
+@checked()
 def whole(model: nn.Module) -> nn.Module:
     """The model behind a `core`, dense or compact, with its own forward and the same tensors; where it comes
     from stays with it.
@@ -66,6 +68,11 @@ def is_core(model: nn.Module) -> bool:
     """Whether a model is a core, whose own forward `whole` gives back."""
     forward = vars(model).get("forward")
     return isinstance(forward, partial) and not isinstance(model, TracedModule)
+
+
+def itself(model: nn.Module) -> nn.Module:
+    """A model, or the one behind a core."""
+    return whole(model) if is_core(model) else model
 
 
 def _forward_of(model: nn.Module) -> Forward:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from torch import Tensor
+
 from prunus._foundation.wording import given
+from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.tasks.metrics import Batch
-from prunus.training.calls import samples_in
+from prunus.training.calls import as_dicts, samples_in
+from prunus.training.feeding import Normalise, check_scale
 
 
 @runtime_checkable
@@ -24,7 +28,8 @@ def check_batches(name: str, part: Any) -> None:
     """Raises ConfigError, which calls them so, for batches that cannot be read again, and for a loader of a
     stream, which has no length: now, not when a network has been searched.
     """
-    if isinstance(part, Iterator) or not isinstance(part, Batches):
+    nothing = isinstance(part, (Iterator, str, bytes, Mapping, Tensor))  # though some have a length
+    if nothing or not isinstance(part, Batches):
         raise ConfigError(
             f"{name} must be samples, or batches that can be read again, such as a list or a DataLoader,"
             f" not {given(part)}."
@@ -36,6 +41,19 @@ def check_batches(name: str, part: Any) -> None:
             f"{name} is {given(part)} that does not know how many batches it has: give the data set that it"
             " reads a __len__, or wrap it in an object with __len__ and __iter__."
         ) from error
+
+
+def check_part(name: str, part: Any, normalise: Normalise | None) -> None:
+    """Raises DataError for samples without a normalisation that fits, and what `check_batches` raises."""
+    if not isinstance(part, Split):
+        check_batches(name, part)
+    elif normalise is None:
+        raise DataError(
+            f"The samples to {name} on are pixels from 0 to 255: the task needs normalise=(mean, std) of"
+            " their planes."
+        )
+    else:
+        check_scale(part.images, normalise)
 
 
 def first_batches(pairs: Iterable[Batch], samples: int) -> Iterator[Batch]:
@@ -66,7 +84,8 @@ def pair_of(batch: Any, number: int, part: str) -> Batch:
         raise DataError(f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}.")
     if not samples_in(batch[0]):
         raise DataError(f"Batch {number} of {part} has no samples: leave it out.")
-    return batch[0], batch[1]
+    inputs, targets = map(as_dicts, batch)
+    return inputs, targets
 
 
 def size_of(batch: Any) -> int:

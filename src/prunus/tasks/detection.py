@@ -13,23 +13,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prunus._foundation.arguments import check_fields
 from prunus._foundation.confidence import Rows
-from prunus.errors import ConfigError, MissingExtraError
+from prunus._foundation.wording import given
+from prunus.errors import ConfigError, DataError, MissingExtraError
 from prunus.tasks.metrics import ClassFigure
 
-Boxes = Mapping[str, Tensor]
-"""Of one picture: `boxes` (boxes, 4), x1 y1 x2 y2 in pixels; `labels` (boxes,); and, where they were found,
-`scores` (boxes,).
-"""
+_NOWHERE = [-2.0, -2.0, -1.0, -1.0]  # beside every picture
 
 
 @dataclass(frozen=True)
 class MeanAveragePrecision:
     """mAP over IoU thresholds from 0.5 to 0.95 [percent], as torchvision's detectors return boxes: a list
-    with one dictionary per picture.
+    with one dictionary per picture, of `boxes` (boxes, 4), x1 y1 x2 y2 in pixels, `labels` (boxes,) and,
+    where they were found, `scores` (boxes,).
 
     Attributes:
         threshold: 0.5 alone, say, in place of all ten.
@@ -43,20 +44,25 @@ class MeanAveragePrecision:
     figure: str = "AP"
     counted: str = "boxes"
 
+    def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise ConfigError(f"threshold is an IoU, above 0 up to 1, not {self.threshold}.")
+
     def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
         """What was found in every picture, and what is there; raises ConfigError where these are no boxes."""
         need_pycocotools()
-        if not isinstance(outputs, Sequence) or len(outputs) != len(targets):
-            raise ConfigError(
-                f"mAP is of one dictionary of boxes per picture, not of {type(outputs).__name__}."
-            )
-        for found in outputs:
-            if not isinstance(found, Mapping) or not {"boxes", "labels", "scores"} <= set(found):
+        for each in (outputs, targets):
+            if isinstance(each, str) or not isinstance(each, Sequence) or len(each) != len(outputs):
                 raise ConfigError(
-                    "mAP needs boxes, labels and scores of every picture, as torchvision's detectors return"
-                    " them in eval mode."
+                    "mAP is of one dictionary of boxes per picture, and of one with what is there, not of"
+                    f" {given(outputs)} and {given(targets)}."
                 )
-        return [(_plain(found), _plain(there)) for found, there in zip(outputs, targets)]
+        found = [_plain(one, ("boxes", "labels", "scores"), "found") for one in outputs]
+        there = [_plain(one, ("boxes", "labels"), "there") for one in targets]
+        if any(math.isnan(number) for one in there for box in one["boxes"] for number in box):
+            raise DataError("The boxes of a picture hold numbers that are none: leave such boxes out.")
+        return list(zip(map(_nowhere, found), there))
 
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
         """Pictures are matched with their boxes once; what is drawn anew are the matches."""
@@ -127,12 +133,36 @@ def need_pycocotools() -> None:
         ) from error
 
 
-def _plain(boxes: Boxes) -> dict[str, Any]:
-    return {
-        key: boxes[key].detach().cpu().double().tolist()
-        for key in ("boxes", "labels", "scores")
-        if key in boxes
-    }
+def _plain(boxes: Any, keys: Sequence[str], which: str) -> dict[str, Any]:
+    """Boxes as lists; raises ConfigError for what is none."""
+    if not isinstance(boxes, Mapping) or not set(keys) <= set(boxes):
+        what = "as torchvision's detectors return them in eval mode" if which == "found" else "in its targets"
+        raise ConfigError(
+            f"mAP needs {', '.join(keys[:-1])} and {keys[-1]} of every picture, {what}, not {given(boxes)}."
+        )
+    plain = {}
+    for key in keys:
+        try:
+            plain[key] = torch.as_tensor(boxes[key]).detach().cpu().double()
+        except (TypeError, ValueError, RuntimeError):
+            raise ConfigError(f"The {key} of a picture must be numbers, not {given(boxes[key])}.") from None
+    count = len(plain["labels"]) if plain["labels"].dim() else -1
+    shapes = {"boxes": (count, 4), "labels": (count,), "scores": (count,)}
+    plain["boxes"] = plain["boxes"] if plain["boxes"].numel() else plain["boxes"].reshape(-1, 4)
+    for key, numbers in plain.items():
+        if tuple(numbers.shape) != shapes[key]:
+            raise ConfigError(
+                f"Boxes of a picture are of shape (boxes, 4), their labels and scores (boxes,), not {key} of"
+                f" {tuple(numbers.shape)} beside labels of {tuple(plain['labels'].shape)}."
+            )
+    return {key: numbers.tolist() for key, numbers in plain.items()}
+
+
+def _nowhere(found: dict[str, Any]) -> dict[str, Any]:
+    """Boxes that are found with numbers that are none match nothing; in COCO's code they match everything."""
+    boxes = [box if all(map(math.isfinite, box)) else _NOWHERE for box in found["boxes"]]
+    scores = [score if not math.isnan(score) else -math.inf for score in found["scores"]]
+    return {**found, "boxes": boxes, "scores": scores}
 
 
 def _coco(entries: Sequence[Any], found: bool) -> Any:

@@ -7,13 +7,14 @@ networks can be compared in pairs and what is said about a loss has a confidence
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from prunus._foundation.arguments import check_fields
 from prunus._foundation.confidence import Rows
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError, DataError
@@ -128,6 +129,9 @@ class Mean:
     function: Callable[[Any, Any], Tensor]
     name: str = "metric"
 
+    def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
+
     def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
         """Raises ConfigError where the function gives something else than a number per sample."""
         found = self.function(outputs, targets)
@@ -155,10 +159,11 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Minus the mean squared error of every sample: a metric of regression, higher is
     better, shape (batch,).
     """
-    if outputs.shape != targets.shape:
+    numbers = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
+    if not numbers or outputs.shape != targets.shape or not outputs.dim():
         raise ConfigError(
-            f"Outputs of shape {tuple(outputs.shape)} cannot be compared with targets of shape"
-            f" {tuple(targets.shape)}."
+            f"A squared error is of outputs and targets of one shape (batch, …), not of {given(outputs)} and"
+            f" {given(targets)}."
         )
     return (
         -(outputs - targets).square().flatten(1).mean(1)
@@ -184,11 +189,17 @@ def as_metric(metric: Any) -> Metric:
 
 def collected(metric: Metric, pairs: Iterable[Batch]) -> list[Any]:
     """What each of all samples contributes, from outputs and targets batch by batch. Raises DataError where
-    there are none.
+    there are none, ConfigError for a metric that gives something else.
     """
     entries: list[Any] = []
     for outputs, targets in pairs:
-        entries.extend(metric.entries(outputs, targets))
+        found = metric.entries(outputs, targets)
+        if isinstance(found, (str, Mapping)) or not isinstance(found, Iterable):
+            raise ConfigError(
+                f"The metric {metric.name} must give a list of what each sample of a batch contributes, not"
+                f" {given(found)}."
+            )
+        entries.extend(found)
     if not entries:
         raise DataError("There are no samples to measure on.")
     return entries

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunus._foundation.arguments import check_fields
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError
 
@@ -30,19 +31,29 @@ class Regression:
     variance: Tensor
     name: str = "R²"
 
+    def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
+        if not bool((self.variance > 0).all()):
+            raise ConfigError(
+                "The variance of every target must be above 0: leave out targets that never change."
+            )
+
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
         """Squared error of every sample in units of the variance, shape (batch,); raises ConfigError where
         outputs and targets do not match.
         """
         found = (
-            outputs.reshape(targets.shape) if isinstance(outputs, Tensor) and _fit(outputs, targets) else None
+            outputs.reshape(targets.shape)
+            if isinstance(outputs, Tensor) and isinstance(targets, Tensor) and _fit(outputs, targets)
+            else None
         )
         if found is None:
             raise ConfigError(
-                f"The network must give numbers of the targets' shape {tuple(targets.shape)}, not"
+                f"The network must give numbers of the targets' shape, which are {given(targets)}, not"
                 f" {given(outputs)}."
             )
-        error: Tensor = (found - targets).square() / self.variance.to(targets.device, targets.dtype)
+        kind = torch.promote_types(torch.promote_types(found.dtype, targets.dtype), torch.float32)
+        error: Tensor = (found.to(kind) - targets).square() / self.variance.to(targets.device, kind)
         return error.flatten(1).mean(1) if error.dim() > 1 else error
 
     def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from prunus._foundation.arguments import at_least, check_fields
+from prunus._foundation.wording import given
 from prunus.data.sets import Split, statistics
 from prunus.errors import DataError
-from prunus.training.feeding import Normalise, at_once, steps_per_epoch
+from prunus.training.feeding import Normalise, at_once, check_scale, steps_per_epoch
 
 BATCH = 200  # samples that are read at once where nothing is trained
 
@@ -35,6 +37,14 @@ class Samples:
     drawn: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self, DataError)
+        at_least(1, batch_size=self.batch_size)
+        if not self.inputs.dim() or not self.targets.dim():
+            raise DataError(f"Inputs and targets are of shape (samples, …), not {given(self.inputs)}.")
+        if self.scale is not None and self.inputs.dim() < 2:
+            raise DataError(f"What is scaled is of shape (samples, planes, …), not {given(self.inputs)}.")
+        if self.scale is not None:
+            check_scale(self.inputs, self.scale)
         if len(self.inputs) != len(self.targets) or not len(self.inputs):
             raise DataError(
                 f"{len(self.inputs):,} inputs and {len(self.targets):,} targets: every sample needs its"

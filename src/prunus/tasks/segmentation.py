@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunus._foundation.arguments import check_fields
 from prunus._foundation.confidence import Rows
 from prunus._foundation.wording import given
 from prunus.data.pictures import IGNORED
@@ -39,19 +40,24 @@ class MeanIoU:
     figure: str = "IoU"
     counted: str = "pixels"
 
+    def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
+
     def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
         """Counts of pixels by true and found class of every picture; raises ConfigError where the outputs are
         no maps of the masks' size.
         """
         logits = maps_of(outputs)
-        if not isinstance(logits, Tensor) or logits.dim() < 3 or logits.shape[2:] != targets.shape[1:]:
+        fits = isinstance(logits, Tensor) and isinstance(targets, Tensor) and logits.dim() > 2
+        if not fits or (len(logits), *logits.shape[2:]) != tuple(targets.shape):
             raise ConfigError(
-                f"Mean IoU is of logits (batch, classes, H, W) and masks {tuple(targets.shape)}, not of"
-                f" {tuple(logits.shape) if isinstance(logits, Tensor) else given(logits)}."
+                "Mean IoU is of logits (batch, classes, H, W) and masks of class indices (batch, H, W), not"
+                f" of {given(logits)} and {given(targets)}."
             )
         found = classes_of(logits)
         counts = []
-        for guess, true in zip(found, targets):
+        wide = targets if targets.is_floating_point() else targets.long()  # 255 is no number of 7 bits
+        for guess, true in zip(found, wide):
             confusion = Confusion(max(logits.shape[1], 2))
             confusion.add(guess, torch.where(true == self.ignore, IGNORED, true))
             counts.append(confusion.counts)

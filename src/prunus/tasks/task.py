@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from prunus._foundation.arguments import at_least, check_fields
-from prunus._foundation.confidence import Rows, value_of
+from prunus._foundation.arguments import at_least, check_fields, checked
+from prunus._foundation.confidence import Rows, number_of
 from prunus._foundation.seeds import drawn_alike
 from prunus._foundation.wording import given
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
-from prunus.surgery.parts import core, is_core, whole
-from prunus.tasks.batches import Batches, check_batches, first_batches, pair_of
+from prunus.surgery.parts import core, is_core, itself
+from prunus.tasks.batches import Batches, check_part, first_batches, pair_of
 from prunus.tasks.inputs import Inputs, WithTargets
 from prunus.tasks.losses import check_loss, own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
@@ -98,20 +98,10 @@ class Task:
         check_fields(self, ConfigError, only=PLAIN)
         at_least(1, batch_size=1 if self.batch_size is None else self.batch_size)
         check_loss(self.loss)
-        for name in ("train", "validation", "test"):
-            self._check(name, getattr(self, name))
-
-    def _check(self, name: str, part: Any) -> None:
-        if part is None and name != "train":
-            return
-        if isinstance(part, Split):
-            if self.normalise is None:
-                raise DataError(
-                    f"The samples to {name} on are pixels from 0 to 255: the task needs normalise=(mean, std)"
-                    " of their planes."
-                )
-        else:
-            check_batches(name, part)
+        check_part("train", self.train, self.normalise)
+        for name in ("validation", "test"):
+            if getattr(self, name) is not None:
+                check_part(name, getattr(self, name), self.normalise)
 
     def example_inputs(self) -> Any:
         """One input of the model: the task's own, or the first training sample; raises DataError where there
@@ -134,6 +124,7 @@ class Task:
         """What there is, in one line."""
         return in_words(self)
 
+    @checked(ConfigError)
     def core(self, model: nn.Module) -> nn.Module:
         """What is traced and pruned of a model: the `prunus.core` of detectors, whose own forward reads
         values, and others as they are.
@@ -145,6 +136,7 @@ class Task:
         except TraceError:  # a network with losses of its own, but built as no detector is
             return model
 
+    @checked(ConfigError)
     def batches(
         self, part: Part, batch_size: int | None = None, model: nn.Module | None = None
     ) -> Iterator[Batch]:
@@ -153,6 +145,7 @@ class Task:
         the same order in every pass, also from loaders that shuffle, so that samples can be compared in
         pairs.
         """
+        at_least(1, batch_size=1 if batch_size is None else batch_size)
         found = self._part(part)
         batch_size = batch_size or self.batch_size or read_at_once(found)
         device, dtype = placement(model) if model is not None else (torch.device("cpu"), torch.float32)
@@ -165,6 +158,7 @@ class Task:
             inputs, targets = pair_of(batch, number, part)
             yield (inputs, targets) if model is None else (placed(inputs, model), moved(targets, model))
 
+    @checked(ConfigError)
     def calibration(
         self, samples: int | None = None, seed: int = 0, *, last: bool = False
     ) -> Calibration | Inputs:
@@ -172,6 +166,7 @@ class Task:
         drawn samples, or the first batches. With `last` others, as far as there are: those drawn last, or the
         batches behind as many samples as are usual.
         """
+        at_least(1, samples=1 if samples is None else samples)
         if isinstance(self.train, Split):
             return Calibration(self.train, self.normalisation, samples, seed=seed, last=last)
         count = samples or CALIBRATION
@@ -179,6 +174,7 @@ class Task:
             return Inputs(replace(self, train=self.train.by_chance(count, seed, last)), count)
         return Inputs(self, count, CALIBRATION if last else 0)
 
+    @checked(ConfigError)
     def kind(self, part: Part) -> str:
         """What `count` counts."""
         return "samples" if isinstance(getattr(self, part), (Split, Samples)) else "batches"
@@ -208,6 +204,7 @@ class Task:
             )
         return told(self.loss) if self.loss else smoothed(0.0)
 
+    @checked(ConfigError)
     def samples(self, part: Part) -> Split:
         """The samples of a part as they lie in memory; raises ConfigError for batches, which have no such
         form, DataError where there are none.
@@ -239,16 +236,19 @@ class Task:
             )
         return self.normalise
 
+    @checked(ConfigError)
     def count(self, part: Part) -> int:
         """How many samples a part has; of batches, which may differ, the batches."""
         found = getattr(self, part)
         return 0 if found is None else found.count if isinstance(found, Samples) else len(found)
 
+    @checked(ConfigError)
     def few(self, part: Part, count: int) -> Task:
         """The same task with some samples of a part, evenly drawn from all (of batches: the first), to test
         on.
         """
-        found = getattr(self, part)
+        at_least(1, count=count)
+        found = self._part(part)
         if isinstance(found, (Split, Samples)):
             every = self.count(part)
             some: Any = found.subset(torch.linspace(0, every - 1, min(count, every)).long())
@@ -256,6 +256,7 @@ class Task:
             some = list(first_batches(self.batches(part), count))
         return replace(self, test=some)
 
+    @checked(ConfigError)
     def points(self, model: nn.Module, part: Part = "validation") -> Tensor | Rows:
         """The metric, sample by sample, of the model in eval mode; the model stays as it was."""
         if self._plain and isinstance(getattr(self, part), Split):
@@ -269,23 +270,26 @@ class Task:
             )
         return self._measured(model, part)[0]
 
+    @checked(ConfigError)
     def figures(self, model: nn.Module, part: Part = "test") -> tuple[float, float]:
         """The metric in one number, and the mean loss; NaN where that is none of single samples."""
         if self._plain and isinstance(getattr(self, part), Split):
             found = evaluate(model, self.samples(part), self.normalisation, self.batch_size or EVALUATED)
             return found.accuracy, found.loss
         points, loss = self._measured(model, part)
-        return value_of(points), loss
+        return number_of(points), loss
 
+    @checked(ConfigError)
     def value(self, model: nn.Module, part: Part = "test") -> float:
-        """The metric in one number."""
-        return value_of(self.points(model, part))
+        """The metric in one number; NaN where it is none."""
+        return number_of(self.points(model, part))
 
     @property
     def _plain(self) -> bool:
         """Classes by the largest logit and their cross-entropy."""
         return self.metric is None and self.loss is None
 
+    @checked(ConfigError)
     def entries(self, model: nn.Module, part: Part = "test") -> list[Any]:
         """What every sample contributes to the metric, of the model in eval mode; it stays as it was."""
         with mode(model, training=False), torch.no_grad():
@@ -317,18 +321,20 @@ class Task:
 
     def called(self, model: nn.Module, inputs: Any) -> Any:
         """What a model, itself and not its core, makes of the inputs of a batch."""
-        model = _itself(model)
+        model = itself(model)
         return model(inputs) if self.loss == "model" else called(model, inputs)
 
+    @checked(ConfigError)
     def batch_loss(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
         """The mean loss of a batch, with gradients, for loops of one's own."""
         if self.loss == "model":
-            model = _itself(model)
+            model = itself(model)
             return own_losses(
                 model(*inputs, targets) if isinstance(inputs, tuple) else model(inputs, targets), targets
             )
         return as_tensor(self.per_sample_loss(wide(self.called(model, inputs)), targets)).mean()
 
+    @checked(ConfigError)
     def fit(
         self,
         model: nn.Module,
@@ -363,12 +369,13 @@ class Task:
         if validation is not None and self.validation is not None:
             judge = self.validation if self._plain and isinstance(self.validation, Split) else self._validate
         return train(
-            _itself(model), part, config, normalise=self.normalise, loss=wanted, validation=judge, **options
+            itself(model), part, config, normalise=self.normalise, loss=wanted, validation=judge, **options
         )
 
     def _validate(self, model: nn.Module) -> float:
         return self.value(model, "validation")
 
+    @checked(ConfigError)
     def recalibrate(self, model: nn.Module) -> bool:
         """New batch-norm statistics from training samples, and back where they are worse on validation
         samples; whether they stayed.
@@ -390,8 +397,3 @@ class Task:
             if number >= RECALIBRATION:
                 return
             seen(partial(self.called, model, inputs))
-
-
-def _itself(model: nn.Module) -> nn.Module:
-    """The model behind a core."""
-    return whole(model) if is_core(model) else model

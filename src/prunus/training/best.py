@@ -26,7 +26,7 @@ class Best:
 
     def consider(self, epoch: int, score: float, pruning: Mapping[str, Any] | None) -> None:
         """Remember the model as it is now if the score is higher, and the state of the pruning that goes with
-        it.
+        it; a score that is no number is none.
         """
         if score > self._score:
             self._score, self.epoch, self._pruning = score, epoch, pruning

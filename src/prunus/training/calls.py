@@ -33,8 +33,20 @@ def samples_in(inputs: Any) -> int:
 
 
 def samples_of(inputs: Any, targets: Any) -> int:
-    """Samples of a batch: as many as there are targets where these are a tensor, else by the inputs."""
-    return len(targets) if isinstance(targets, Tensor) and targets.dim() else samples_in(inputs)
+    """Samples of a batch: as many as there are targets where these are a tensor, else by the inputs, as those
+    of pictures whose boxes are one tensor, which is empty where there are none.
+    """
+    several = isinstance(targets, Tensor) and targets.dim() and len(targets)
+    return len(targets) if several else samples_in(inputs)
+
+
+def as_dicts(batch: Any) -> Any:
+    """A batch whose mappings of any class, as tokenisers return them, are dictionaries, which torch knows."""
+    if isinstance(batch, Mapping) and not isinstance(batch, dict):
+        return dict(batch)
+    if isinstance(batch, list) or type(batch) is tuple:
+        return type(batch)(map(as_dicts, batch))
+    return batch
 
 
 def one_value(error: ValueError) -> bool:

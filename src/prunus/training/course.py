@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from prunus._foundation.warned import warn
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.paint.model_copy import named_tensors
@@ -27,7 +28,7 @@ from prunus.training.exchange import Exchange
 from prunus.training.feeding import Feed, Normalise, alternating, checked_scale, steps_per_epoch
 from prunus.training.hooks import Curriculum, Pruning, Removal
 from prunus.training.learner import Learner
-from prunus.training.objective import Loss, Objective
+from prunus.training.objective import Loss, Objective, as_score, not_finite
 from prunus.training.outside import Outside
 from prunus.training.progress import EpochRecord, Progress, settings
 from prunus.training.snapshot import Snapshot
@@ -82,6 +83,7 @@ class Course:
         self.progress = Progress(torch.Generator().manual_seed(config.seed), self.device)
         self.best = Best(named_tensors(model)) if config.keep == "best" else None
         self.outside = Outside(loss, data)
+        self.origin: dict[str, Any] = {}  # of a training that is kept
         self._check_settings()
 
     @property
@@ -169,6 +171,8 @@ class Course:
                 on_epoch(self.progress.records[-1])
         self.learner.end()
         if self.best is not None:
+            if not self.best.epoch:
+                warn("No epoch has a validation score that is a number: the weights are those of the last.")
             state = self.best.keep()
             if self.pruning is not None and state is not None:
                 self.pruning.restore(state)
@@ -255,10 +259,10 @@ class Course:
         if not ranks.alone:
             loss = loss * (samples * ranks.count / total)
         if not math.isfinite(value):
+            advice = f"lower the learning rate ({config.lr:g}) or add warm-up steps ({config.warmup_steps})"
             raise ConfigError(
                 f"The loss became {value / total} in epoch {progress.epoch + 1}, step {progress.step + 1} of"
-                f" {steps}: lower the learning rate ({config.lr:g}) or add warm-up steps"
-                f" ({config.warmup_steps})."
+                f" {steps}: {not_finite(inputs, targets) or advice}."
             )
         if not loss.requires_grad:
             raise ConfigError(
@@ -322,7 +326,7 @@ class Course:
         """
         if not isinstance(validation, Split):
             with mode(self.model, training=False), torch.no_grad():
-                score = float(validation(self.model)) if self.ranks.first else 0.0
+                score = as_score(validation(self.model)) if self.ranks.first else 0.0
             return float(self.ranks.total(torch.tensor(score, dtype=torch.float64, device=self.device))), None
         share = self.ranks.share(len(validation))
         mine = Split(validation.images[share], validation.labels[share])
@@ -344,6 +348,7 @@ class Course:
             {
                 "config": settings(self.config),
                 "samples": len(self.supply),
+                "origin": self.origin,
                 "model": self.learner.tensors(),
                 "optimizer": self.learner.optimizer_state(),
                 "average": self.learner.average_state(),
@@ -366,6 +371,7 @@ class Course:
                 "samples" if isinstance(self.supply, Feed) else "batches",
                 self.learner.given,
                 {"curriculum": self.curriculum is not None, "pruning": self.pruning is not None},
+                self.origin,
             ).check(state, path)
             self._take(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
@@ -378,12 +384,7 @@ class Course:
             for name, tensor in named_tensors(self.learner.given).items():
                 tensor.copy_(state["model"][name])
         self.optimizer.load_state_dict(state["optimizer"])
-        for parameter, values in self.optimizer.state.items():
-            for name, value in values.items():
-                if (
-                    isinstance(value, Tensor) and value.shape == parameter.shape
-                ):  # files know no memory format
-                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value).detach()
+        self.learner.settle_state()  # files know no memory format
         for part, name in (
             (self.average, "average"),
             (self.best, "best"),

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus._foundation.arguments import checked, one_each, shaped
+from prunus._foundation.wording import given
+from prunus.errors import ConfigError
 
 TEMPERATURE, SHARE = (
     4.0,
@@ -26,16 +28,26 @@ class Taught(nn.Module):
         teacher: logits of the same shape; a copy of it is frozen, in eval mode.
     """
 
+    @checked()
+    @checked()
     def __init__(self, network: nn.Module, teacher: nn.Module) -> None:
         super().__init__()
         self.network, self.teacher = network, copy.deepcopy(teacher).requires_grad_(False)
 
-    def forward(self, x: Any) -> Tensor:
-        """Logits of both in training, (batch, 2, classes); in evaluation those of the network."""
-        own: Tensor = self.network(x)
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
+        """Logits of both in training, (batch, 2, classes); in evaluation those of the network. Raises
+        ConfigError where they are not of one shape.
+        """
+        own: Tensor = self.network(*inputs, **named)
         if not self.training:
             return own
-        return torch.stack([own, self.teacher.eval()(x)], 1)
+        other = self.teacher.eval()(*inputs, **named)
+        if not isinstance(own, Tensor) or not isinstance(other, Tensor) or own.shape != other.shape:
+            raise ConfigError(
+                f"Network and teacher must give logits of one shape (batch, classes), not {given(own)} and"
+                f" {given(other)}."
+            )
+        return torch.stack([own, other], 1)
 
 
 @checked()

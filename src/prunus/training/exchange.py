@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import checked
 from prunus.training.compiled import Compiled
 from prunus.training.distributed import Ranks
 
@@ -89,6 +90,7 @@ class SurvivingGradients:
         full: bytes that it would have given away without this hook.
     """
 
+    @checked()
     def __init__(self, model: nn.Module, kept: dict[str, Tensor]) -> None:
         self._named = dict(model.named_parameters())
         self.restrict(kept)

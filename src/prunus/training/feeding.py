@@ -241,16 +241,26 @@ def cutout(
 
 def _affine(split: Split, normalise: Normalise, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Scale and shift (C, 1, 1) for which `byte * scale + shift` is `(byte / 255 - mean) / std`."""
+    mean, std = check_scale(split.images, normalise)
+    scale, shift = 1 / (255 * std), -mean / std
+    return tuple(one.view(-1, 1, 1).to(split.images.device, dtype) for one in (scale, shift))  # type: ignore[return-value]
+
+
+def check_scale(images: Tensor, normalise: Normalise) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the planes of images (N, C, …); raises DataError where they do not fit, or are no
+    numbers.
+    """
     mean, std = (torch.tensor(list(values), dtype=torch.float64) for values in normalise)
-    planes = split.images.shape[1]
+    planes = images.shape[1]
     if mean.shape != (planes,) or std.shape != (planes,):
         raise DataError(
             f"Images of {planes} planes need as many means and deviations, not {len(mean)} and {len(std)}."
         )
-    if not bool((std > 0).all()):
+    if not bool((std > 0).all() and std.isfinite().all()):
         raise DataError(f"Deviations must be above 0, not {std.tolist()}.")
-    scale, shift = 1 / (255 * std), -mean / std
-    return tuple(one.view(-1, 1, 1).to(split.images.device, dtype) for one in (scale, shift))  # type: ignore[return-value]
+    if not bool(mean.isfinite().all()):
+        raise DataError(f"Means must be numbers, not {mean.tolist()}.")
+    return mean, std
 
 
 def checked_scale(normalise: Normalise | None) -> Normalise:

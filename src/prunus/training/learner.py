@@ -161,7 +161,7 @@ class Learner:
                 f" ({clause(error)})."
             )
             return False
-        self._settle_state()
+        self.settle_state()
         return True
 
     def _return_optimizer(self) -> None:
@@ -180,9 +180,9 @@ class Learner:
             group["params"] = [wide[names[id(one)]] for one in group["params"]]
         self._optimizer.state.clear()
         self._optimizer.state.update(state)
-        self._settle_state()
+        self.settle_state()
 
-    def _settle_state(self) -> None:
+    def settle_state(self) -> None:
         """State lies in memory as its parameter does, whichever way it came."""
         for parameter, values in self._optimizer.state.items():
             for key, value in values.items():

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from prunus._foundation.arguments import door
 from prunus._foundation.memory import held_memory
+from prunus._foundation.seeds import besides_torch
 from prunus.data.sets import Split
 from prunus.errors import ConfigError
 from prunus.paint.model_copy import named_tensors
@@ -25,6 +26,7 @@ from prunus.training.feeding import Normalise
 from prunus.training.hooks import Curriculum, Pruning
 from prunus.training.objective import Loss
 from prunus.training.optimizers import fitting, new_optimizer
+from prunus.training.origin import origin
 from prunus.training.progress import EpochRecord, History
 
 
@@ -49,8 +51,8 @@ def train(
     """Train a model in place, on its own device; the same seed, device and thread count give the same
     weights.
 
-    Train or evaluation mode of every module, and the state of torch's random generators, are as before
-    afterwards.
+    Train or evaluation mode of every module, and the states of the random generators of torch, NumPy and
+    Python, which are seeded, are as before afterwards.
 
     Args:
         model: images (batch, C, H, W) to logits (batch, classes); with batches and a loss of your own
@@ -60,12 +62,14 @@ def train(
             are the model's arguments, those in a dictionary its arguments by name. Of these every pass is
             taken as it comes, inputs with a point in the type of the model's numbers, without `batch_size`,
             `augment` and `normalise`; a checkpoint is written between the epochs only, and holds the states
-            of torch's generator and of those of a `DataLoader`; of several processes each brings its own
-            batches, equally many.
+            of the generators of torch, NumPy and Python, of those that hang on a `DataLoader`, its sampler or
+            data set, and what these count. A sampler or data set with `set_epoch` is told the epoch, from 0.
+            Of several processes each brings its own batches, equally many.
         config: the settings.
         normalise: (mean, std) of every plane, in units of 0..1; samples need it.
         loss: in place of the cross-entropy of logits and labels: (outputs, targets) -> losses (batch,), or
-            their mean where no curriculum is used. The state of a module is in the checkpoint, too.
+            their mean where no curriculum is used. The state of a module, and what an object counts, are in
+            the checkpoint, too.
         validation: samples to evaluate on after every epoch, or a function that says how good the model is,
             which it gets in evaluation mode (higher = better). It influences the training only where
             `config.keep` is "best".
@@ -78,8 +82,8 @@ def train(
             what was learned at the end.
         checkpoint: a file that is written after every epoch, and every `checkpoint_seconds` in between.
         checkpoint_seconds: how much work may be lost when the process is killed.
-        resume: go on from `checkpoint` where there is one: to the very weights that an unbroken training
-            gives (on a CPU to the last bit).
+        resume: go on from `checkpoint` where there is one, with the same data, settings and parts: to the
+            very weights that an unbroken training gives (on a CPU to the last bit).
         on_epoch: called with the record of every finished epoch.
         on_step: called after every step with (steps done, steps in all); an epoch on fewer samples counts as
             many.
@@ -100,10 +104,17 @@ def train(
         data = data.to(device)
     training = Course(model, data, config, normalise, loss, validation, optimizer, curriculum, pruning)
     cuda = [device] if device.type == "cuda" else []
-    with held_memory(), torch.random.fork_rng(devices=cuda), mode(model, training=True):
+    numbers = besides_torch(config.seed)
+    with held_memory(), numbers, torch.random.fork_rng(devices=cuda), mode(model, training=True):
         seed_device(config.seed, device)
         if checkpoint is not None:
             check_tensors(named_tensors(model))  # now, not when an epoch has been lost
+            parts = {"curriculum": curriculum, "pruning": pruning}
+            judge = validation if config.keep == "best" and isinstance(validation, Split) else None
+            own = (
+                data if training.ranks.alone or isinstance(data, Split) else None
+            )  # of several, each its own
+            training.origin = origin(own, normalise, loss, optimizer, parts, judge)
         if resume and checkpoint is not None and checkpoint.exists():
             training.restore(read_tree(checkpoint), checkpoint)
         else:
@@ -112,6 +123,5 @@ def train(
             training.run(checkpoint, checkpoint_seconds, on_epoch, on_step)
         finally:
             training.learner.end()  # the given network has the weights, whatever happened
-    return History(
-        config, tuple(training.progress.records), training.best.epoch if training.best else config.epochs
-    )
+    kept = training.best.epoch if training.best else 0
+    return History(config, tuple(training.progress.records), kept or config.epochs)

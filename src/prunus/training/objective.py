@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from traceback import walk_tb
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError, clause
@@ -141,6 +144,29 @@ def as_tensor(loss: Any) -> Tensor:
         "A loss must give a tensor, the losses of the samples (batch,) or their mean, by which a network can"
         f" learn; not {given(loss)}."
     )
+
+
+def as_score(found: Any) -> float:
+    """What a function of the user's says of a model."""
+    one = isinstance(found, (Tensor, np.ndarray, np.generic)) and math.prod(found.shape) == 1
+    plain = found.item() if one else found
+    if isinstance(plain, bool) or not isinstance(plain, (int, float)):
+        raise ConfigError(
+            "The validation must say in one number how good the model is, higher is better, not"
+            f" {given(found)}."
+        )
+    return float(plain)
+
+
+def not_finite(inputs: Any, targets: Any) -> str:
+    """What to do about inputs or targets that hold something else than numbers; "" where all are."""
+    for name, part in (("inputs", inputs), ("targets", targets)):
+        found = [one for one in tree_leaves(part) if isinstance(one, Tensor) and one.is_floating_point()]
+        if not all(bool(one.isfinite().all()) for one in found):
+            return (
+                f"the {name} of that batch hold NaN or infinity, so mend the data or leave such samples out"
+            )
+    return ""
 
 
 def wide(outputs: Any) -> Any:

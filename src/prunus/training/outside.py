@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from prunus._foundation.seeds import generators_of, start_workers
+from prunus._foundation.seeds import generators_of, go_to, makers_of, start_workers, state_of
 from prunus.training.objective import Loss
 
 
@@ -27,11 +27,20 @@ class Outside:
         own: Any = None if loss is None else inspect.unwrap(loss)
         self._loss = own if isinstance(own, nn.Module) else None
         self._data = data
+        self._counting = [one for one in (own, *makers_of(data)) if hasattr(one, "__dict__")]
+        self._begun = [_counts(one) for one in self._counting]
 
     def state(self) -> dict[str, Any]:
-        """Copies of the tensors of the loss by name, and the states of the generators."""
+        """Copies of the tensors of the loss by name, the states of the generators, and what has been
+        counted.
+        """
         loss = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
-        return {"loss": loss, "generators": [one.get_state() for one in generators_of(self._data)]}
+        counted = [
+            {name: value for name, value in _counts(one).items() if name not in begun or begun[name] != value}
+            for one, begun in zip(self._counting, self._begun)
+        ]
+        generators = {name: state_of(one) for name, one in generators_of(self._data).items()}
+        return {"loss": loss, "generators": generators, "counted": counted}
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
         """Back to a state; files of earlier versions have none. The pass that comes is not the first one."""
@@ -44,8 +53,14 @@ class Outside:
         with torch.no_grad():
             for name, tensor in mine.items():
                 tensor.copy_(theirs[name])
-        for generator, kept in zip(generators_of(self._data), state["generators"], strict=True):
-            generator.set_state(kept)
+        for name, generator in generators_of(self._data).items():
+            if name not in state["generators"]:
+                raise ValueError(f"the data had no generator {name.partition('.')[2]!r} then")
+            go_to(generator, state["generators"][name])
+        for one, counted in zip(
+            self._counting, state.get("counted", [{}] * len(self._counting)), strict=True
+        ):
+            vars(one).update(counted)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Those of the loss that may change, by name: the frozen weights of another network, as of a
@@ -59,3 +74,8 @@ class Outside:
             if isinstance(tensor, torch.Tensor)
             and (tensor.requires_grad or not isinstance(tensor, nn.Parameter))
         }
+
+
+def _counts(one: Any) -> dict[str, int | float]:
+    """The numbers that an object has as attributes: how often it was called, which pass it is in."""
+    return {name: value for name, value in vars(one).items() if type(value) in (int, float)}

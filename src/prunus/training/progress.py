@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunus._foundation.seeds import go_on_besides_torch, states_besides_torch
 from prunus.errors import FileFormatError, clause
 from prunus.training.config import TrainConfig
 
@@ -135,9 +136,10 @@ class Progress:
         self.epoch, self.order, self.weights = self.epoch + 1, None, None
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: this and torch's random states."""
+        """For a checkpoint: this and the random states."""
         own = {name: value for name, value in vars(self).items() if name not in _APART}
         random = {"own": self.generator.get_state(), "cpu": torch.get_rng_state()}
+        random |= states_besides_torch()
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         return {**own, "records": [asdict(record) for record in self.records], "random": random}
@@ -152,7 +154,8 @@ class Progress:
             torch.set_rng_state(random["cpu"])
             if "cuda" in random and self.device.type == "cuda":
                 torch.cuda.set_rng_state(random["cuda"], self.device)
-        except (KeyError, TypeError, RuntimeError) as error:
+            go_on_besides_torch(random)
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
             raise FileFormatError(
                 f"The checkpoint is not one of a training ({type(error).__name__}: {clause(error)})."
             ) from error

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from prunus._foundation.made import first_difference
 from prunus.errors import ConfigError
 from prunus.paint.model_copy import named_tensors
 from prunus.training.config import TrainConfig
@@ -24,6 +25,7 @@ class Snapshot:
         count, unit: how many samples or batches there are.
         model: the network.
         parts: whether there is a curriculum, and a pruning.
+        origin: what else it was begun with, see `prunus.training.origin`.
     """
 
     config: TrainConfig
@@ -31,6 +33,7 @@ class Snapshot:
     unit: str
     model: nn.Module
     parts: Mapping[str, bool]
+    origin: Mapping[str, Any]
 
     def check(self, state: Any, path: Path) -> None:
         """Raises ConfigError for the checkpoint of another training."""
@@ -54,6 +57,24 @@ class Snapshot:
                     f"{path} was written {'with' if given is False else 'without'} a {name}: resume with"
                     " the same settings."
                 )
+        self._check_origin(state.get("origin", {}), path)
+
+    def _check_origin(self, theirs: Mapping[str, Any], path: Path) -> None:
+        """Earlier versions wrote none."""
+        for name in ("data", "validation"):
+            if name in theirs and theirs[name] != self.origin[name]:
+                what = "samples" if name == "data" else "samples to choose by"
+                raise ConfigError(
+                    f"{path} was written by a training on other {what} than these: resume with the same data,"
+                    " or start anew."
+                )
+        found = first_difference(theirs, self.origin)
+        if found is not None:
+            name, before, now = found
+            raise ConfigError(
+                f"{path} was written by a training with {name} = {before!r}, not {now!r}: resume with the"
+                " same settings, or start anew."
+            )
 
     def _check_settings(self, state: Any, path: Path) -> None:
         mine = settings(self.config)

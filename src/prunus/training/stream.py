@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from prunus._foundation.seeds import makers_of
 from prunus.errors import ConfigError, DataError
-from prunus.training.calls import samples_in
+from prunus.training.calls import as_dicts, samples_in
 from prunus.training.feeding import resized
 
 
@@ -63,6 +64,9 @@ class Stream:
         Raises DataError where the pass ends too early, or a batch is no pair or without samples.
         """
         if part[0] == 0:
+            for maker in makers_of(self._batches):
+                if callable(getattr(maker, "set_epoch", None)):
+                    maker.set_epoch(epoch)
             self._running = iter(self._batches)
         batch = next(self._running, None)
         if batch is None:
@@ -75,7 +79,7 @@ class Stream:
         if not samples_in(batch[0]):
             raise DataError(f"Batch {int(part[0]) + 1} to train on has no samples: leave it out.")
         inputs, targets = tree_map_only(
-            Tensor, lambda tensor: tensor.to(self._device, non_blocking=True), tuple(batch)
+            Tensor, lambda tensor: tensor.to(self._device, non_blocking=True), as_dicts(tuple(batch))
         )
         inputs = tree_map_only(
             Tensor, lambda tensor: tensor.to(self._dtype) if tensor.is_floating_point() else tensor, inputs

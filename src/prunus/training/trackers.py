@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from prunus._foundation.arguments import checked
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError, MissingExtraError
 
@@ -86,6 +87,7 @@ class TensorBoard:
     Raises MissingExtraError without TensorBoard.
     """
 
+    @checked(ConfigError)
     def __init__(self, folder: Path | str) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
