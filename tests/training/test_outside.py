@@ -280,3 +280,15 @@ def test_files_without_and_with_other_states(tmp_path: Path) -> None:
     outside = Outside(None, [])
     assert outside.state() == {"loss": {}, "generators": {}, "counted": []}
     outside.restore(None)
+
+
+@pytest.mark.parametrize("forged", [{"forward": 1}, {"calls": "none"}, {"_modules": 0}, {"calls": [1]}])
+def test_a_file_reaches_nothing_but_counts(forged: dict[str, Any]) -> None:
+    outside = Outside(Counted(), [])
+    state = outside.state()
+    outside.restore(state | {"counted": [{"calls": 3}, *state["counted"][1:]]})
+    before = dict(vars(outside._loss))
+    assert before["calls"] == 3
+    with pytest.raises(ValueError, match="is no number that Counted counts"):
+        outside.restore(state | {"counted": [forged, *state["counted"][1:]]})
+    assert vars(outside._loss) == before

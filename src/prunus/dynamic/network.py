@@ -44,7 +44,6 @@ class DynamicNetwork(nn.Module):
     """
 
     @checked()
-    @checked()
     def __init__(
         self,
         network: nn.Module,

@@ -29,7 +29,6 @@ class Taught(nn.Module):
     """
 
     @checked()
-    @checked()
     def __init__(self, network: nn.Module, teacher: nn.Module) -> None:
         super().__init__()
         self.network, self.teacher = network, copy.deepcopy(teacher).requires_grad_(False)

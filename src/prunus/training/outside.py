@@ -14,6 +14,8 @@ from torch import nn
 from prunus._foundation.seeds import generators_of, go_to, makers_of, start_workers, state_of
 from prunus.training.objective import Loss
 
+_NUMBERS = (int, float)
+
 
 class Outside:
     """The loss and the batches of a training, as far as they have states that a file can hold.
@@ -57,10 +59,9 @@ class Outside:
             if name not in state["generators"]:
                 raise ValueError(f"the data had no generator {name.partition('.')[2]!r} then")
             go_to(generator, state["generators"][name])
-        for one, counted in zip(
-            self._counting, state.get("counted", [{}] * len(self._counting)), strict=True
-        ):
-            vars(one).update(counted)
+        nothing: list[dict[str, Any]] = [{} for _ in self._counting]
+        for one, counted in zip(self._counting, state.get("counted", nothing), strict=True):
+            _count_on(one, counted)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Those of the loss that may change, by name: the frozen weights of another network, as of a
@@ -78,4 +79,14 @@ class Outside:
 
 def _counts(one: Any) -> dict[str, int | float]:
     """The numbers that an object has as attributes: how often it was called, which pass it is in."""
-    return {name: value for name, value in vars(one).items() if type(value) in (int, float)}
+    return {name: value for name, value in vars(one).items() if type(value) in _NUMBERS}
+
+
+def _count_on(one: Any, counted: Mapping[str, Any]) -> None:
+    """Let an object go on from numbers that a file holds, which reach nothing else that it has."""
+    own = vars(one)
+    for name, value in counted.items():
+        before = own.get(name, getattr(type(one), name, 0))
+        if type(value) not in _NUMBERS or type(before) not in _NUMBERS:
+            raise ValueError(f"{name!r} is no number that {type(one).__name__} counts")
+        own[name] = value
