@@ -13,19 +13,20 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks.environment import RESULTS
-from benchmarks.frontier_table import KIND, at_best
-from benchmarks.frontier_variants import AT_ONCE, CONTROL, FAST, RULE, SCRATCH
+from benchmarks.frontier_table import KIND, at_best, converged
+from benchmarks.frontier_variants import AT_ONCE, CONTROL, EASY_AT_ONCE, FAST, RULE, SCRATCH
 from benchmarks.rows import Row, kept
 from prunus.report.canvas import AFTER, BEFORE, INK, MUTED, SMALL, entitled, grid, styled
 from prunus.report.canvas import RULE as LINE
 
 FILE = Path(__file__).parents[1] / "docs/img/frontier.svg"
 LINES = {
-    CONTROL: ("all data, shortened", INK, "o"),
-    SCRATCH: ("half of the MACs, from scratch", MUTED, "o"),
-    RULE: ("two-fold, half of the MACs left", AFTER, "o"),
-    AT_ONCE: ("filters gone early", AFTER, "D"),
-    FAST: ("fast", BEFORE, "o"),
+    CONTROL: ("all data, shortened", INK, "o-"),
+    SCRATCH: ("half of the MACs, from scratch", MUTED, "o-"),
+    RULE: ("two-fold, half of the MACs left", AFTER, "o-"),
+    AT_ONCE: ("two-fold, filters gone early", AFTER, "D-"),
+    EASY_AT_ONCE: ("the same, easy samples gone by chance", AFTER, "^--"),
+    FAST: ("fast", BEFORE, "o-"),
 }
 WIDTH, PANEL = 760.0, 210.0  # pixels
 COLOURS = """<style>
@@ -35,25 +36,26 @@ svg { --ink: #1c1c1a; --muted: #6d6b64; --rule: #d9d6cd; --before: #9a5b13; --af
 
 
 def main() -> None:
-    FILE.write_text(drawing(at_best(kept(RESULTS / "frontier.json")["rows"]), WIDTH))
+    FILE.write_text(drawing(converged(at_best(kept(RESULTS / "frontier.json")["rows"])), WIDTH))
 
 
 @styled
 def drawing(rows: Sequence[Row], width: float) -> str:
     """All panels, as one SVG file."""
     kinds = list(dict.fromkeys(tuple(row[name] for name in KIND) for row in rows))
-    canvas, panels = grid(width, len(kinds), panel=PANEL, head=56, foot=44)
+    canvas, panels = grid(width, len(kinds), panel=PANEL, head=72, foot=44)
     for kind, axes in zip(kinds, panels, strict=True):
         called, network, epochs, _ = kind
         entitled(canvas, axes, f"{called}, {network}: accuracy, %")
         panel(axes, [row for row in rows if tuple(row[name] for name in KIND) == kind])
         axes.set_xlabel(f"cost, of {epochs} epochs", fontsize=SMALL, loc="right", labelpad=4)
-    drawn = {title: handle for axes in panels for handle, title in zip(*axes.get_legend_handles_labels())}
+    handles = {title: handle for axes in panels for handle, title in zip(*axes.get_legend_handles_labels())}
+    titles = [title for title, _, _ in LINES.values() if title in handles]
     canvas.figure.legend(
-        drawn.values(),
-        drawn,
+        [handles[title] for title in titles],
+        titles,
         loc="upper left",
-        ncols=len(LINES),
+        ncols=3,
         frameon=False,
         fontsize=SMALL,
         labelcolor="linecolor",
@@ -65,7 +67,7 @@ def drawing(rows: Sequence[Row], width: float) -> str:
 def panel(axes: Axes, rows: Sequence[Row]) -> None:
     """One set of data: every way's accuracies, with their standard deviation, joined over the budgets."""
     axes.set_xscale("log")
-    for name, (title, colour, marker) in LINES.items():
+    for name, (title, colour, style) in LINES.items():
         here = [row for row in rows if row["variant"] == name]
         each = [[row for row in here if row["budget"] == one] for one in sorted({r["budget"] for r in here})]
         if not each:
@@ -77,8 +79,8 @@ def panel(axes: Axes, rows: Sequence[Row]) -> None:
             color=colour,
             label=title,
             linewidth=1.6,
-            marker=marker,
-            markersize=4,
+            fmt=style,
+            markersize=5,
             elinewidth=1,
         )
     costs = sorted({row["budget"] for row in rows})

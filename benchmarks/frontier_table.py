@@ -118,6 +118,11 @@ def at_best(rows: Iterable[Row]) -> list[Row]:
     return [row for row in best if row in fitting or not _like(fitting, row)]
 
 
+def converged(rows: Iterable[Row]) -> list[Row]:
+    """Rows of trainings whose losses were numbers to the end; the others have no cost."""
+    return [row for row in rows if row["cost"] > 0]
+
+
 def _sections(everything: list[Row]) -> list[str]:
     lines: list[str] = []
     for kind in dict.fromkeys(tuple(row[name] for name in KIND) for row in everything):
@@ -138,16 +143,18 @@ def _sections(everything: list[Row]) -> list[str]:
 
 
 def _line(rows: list[Row], tested: list[Row]) -> str:
+    ended = converged(rows) or rows
+    lost = f", {len(rows) - len(ended)} of {len(rows)} diverged" if len(ended) < len(rows) else ""
     cells = [
         rows[0]["variant"],
         _each(f"{row['lr']:g}" for row in rows),
         str(len(rows)),
         _each(str(row["trained_epochs"]) for row in rows),
-        f"{mean(row['cost'] for row in rows):.2f}",
-        spread(times(rows, tested)),
-        spread([row["accuracy"] for row in rows]),
-        difference(rows, tested),
-        f"{mean(row['macs_left'] for row in rows):.0%}",
+        f"{mean(row['cost'] for row in ended):.2f}",
+        spread(times(ended, tested)),
+        spread([row["accuracy"] for row in ended]) + lost,
+        difference(ended, tested),
+        f"{mean(row['macs_left'] for row in ended):.0%}",
     ]
     return "| " + " | ".join(cells) + " |"
 

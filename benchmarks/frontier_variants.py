@@ -27,6 +27,7 @@ MUON = 0.1  # its rates are those of AdamW, so much smaller than those of SGD
 RANDOM, RULE = "random share", "two-fold: lower bound, half of the MACs"
 AT_ONCE = f"{RULE}, at once"
 EASY = "two-fold: easy dropped, half of the MACs"
+EASY_AT_ONCE = f"{EASY}, at once"
 Choose = Callable[[Selected, float], Curriculum]
 """(samples, budget) -> what chooses among them."""
 
@@ -145,7 +146,7 @@ VARIANTS: dict[str, Variant] = {
     f"{RULE}, early": Variant(bounded, share=0.8, removal=True, freeze=0.75),
     AT_ONCE: Variant(bounded, share=0.8, removal=True, freeze=0.9),
     EASY: Variant(easy_dropped, share=0.75, removal=True),
-    f"{EASY}, at once": Variant(easy_dropped, share=0.75, removal=True, freeze=0.9),
+    EASY_AT_ONCE: Variant(easy_dropped, share=0.75, removal=True, freeze=0.9),
     FAST: Variant(share=growth(bundled()), config=bundled(), scale=MUON),
     FAST_RULE: Variant(bounded, share=0.8 * growth(bundled()), removal=True, config=bundled(), scale=MUON),
     FAST_SCRATCH: Variant(share=growth(bundled()), small=True, config=bundled(), scale=MUON),

@@ -111,6 +111,13 @@ def test_the_control_is_read_off_at_equal_cost() -> None:
     assert "+" not in table({"rows": [*rows[:4], *far]}).partition("### Budget 0.5")[2]
 
 
+def test_trainings_that_diverged_are_counted_apart() -> None:
+    rows = [row(RULE, 0.5, accuracy, seed=seed) for seed, accuracy in enumerate((90.0, 91.0, 92.0))]
+    rows.append(row(RULE, 0.5, 0.0, seed=3) | {"cost": 0.0, "macs_left": 1.0})
+    text = table({"rows": rows})
+    assert "| 91.00 ± 1.00, 1 of 4 diverged |" in text and "| 4 |" in text
+
+
 def test_a_rate_is_chosen_and_then_used(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
