@@ -107,6 +107,8 @@ def test_the_learning_rate_is_one_figure_and_nothing_is_written(tmp_path: Path) 
     assert f"--lr {found['lr']:g}, from {len(found['rates'])} steps" in shown.stdout
     without = invoke(*FEW, "--find-lr", "--validation", "0")
     assert without.exit_code == 1 and "validation must be above 0" in without.output.replace("\n", " ")
+    resumed = invoke(*FEW, "--find-lr", "--resume", "-o", str(tmp_path / "run"))
+    assert resumed.exit_code == 1 and "leave out --resume" in resumed.output.replace("\n", " ")
 
 
 def test_flags_go_before_what_a_rule_wants() -> None:

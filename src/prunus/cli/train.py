@@ -18,6 +18,7 @@ from prunus.cli.console import bars, show_json
 from prunus.cli.method_flags import SETTINGS
 from prunus.cli.summary import show_rate, show_trained
 from prunus.cli.verbs import typed_command
+from prunus.errors import ConfigError
 
 
 def train(
@@ -126,6 +127,8 @@ def train(
     }
     flags |= context.meta.get(SETTINGS, {})
     if find_lr:
+        if resume:
+            raise ConfigError("--find-lr does not train, so nothing is gone on with: leave out --resume.")
         _find_lr(context, flags, recipe, as_json)
         return
     chosen = recipe_of(flags, recipe, output, resume)
