@@ -84,11 +84,8 @@ def one_shot(
             target cannot be reached.
         PrunusError: whatever tracing, planning, compaction and training raise.
     """
-    _check(target, task, config, blocks, teach, example_inputs)
-    if teach and task is not None and config is not None:
-        check_teachable(model, task, config)
-    if example_inputs is None and task is not None:
-        example_inputs = example_of(task, model)
+    _check(model, target, task, config, blocks, teach, example_inputs)
+    example_inputs = example_of(task, model) if example_inputs is None and task else example_inputs
     assert example_inputs is not None
     clock = Clock(watch)
     with mode(model, training=False):
@@ -161,6 +158,7 @@ def _of_whole(target: Target, whole: Cost | None) -> Target:
 
 
 def _check(
+    model: nn.Module,
     target: Target,
     task: Task | None,
     config: TrainConfig | None,
@@ -189,6 +187,8 @@ def _check(
         )
     if teach and config is None:
         raise TargetError("The original teaches while what is left is fine-tuned: say for how many epochs.")
+    if teach and task and config:
+        check_teachable(model, task, config)
 
 
 def _losses(
