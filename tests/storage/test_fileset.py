@@ -178,6 +178,13 @@ def test_finishing_may_be_broken_off_as_well(tmp_path: Path) -> None:
         pytest.fail("it never came to its end")
 
 
+def _forge(folder: Path, part: str, name: Any) -> None:
+    """Write one more name into the journal of a set that is to be brought to its place."""
+    journal = {"put": ["a"], "remove": ["b"]}
+    journal[part].append(name)
+    (folder / ".prunus-new" / fileset.JOURNAL).write_text(json.dumps(journal))
+
+
 def _committed(folder: Path) -> None:
     """An old set, and a new one that is written and not in its place."""
     _old(folder)
@@ -229,9 +236,7 @@ def test_a_journal_of_somebody_else_reaches_nothing_outside(part: str, name: Any
     folder, victim = tmp_path / "out", tmp_path / "victim"
     victim.write_bytes(b"precious")
     _committed(folder)
-    journal = {"put": ["a"], "remove": ["b"]}
-    journal[part].append(name)
-    (folder / ".prunus-new" / fileset.JOURNAL).write_text(json.dumps(journal))
+    _forge(folder, part, name)
     with pytest.raises(FileFormatError, match="no name of a file in that folder"):
         settle(folder)
     assert victim.read_bytes() == b"precious" and _held(folder) == OLD
@@ -253,9 +258,7 @@ def test_a_journal_of_somebody_else_reaches_no_other_file(part: str, tmp_path: P
     folder = tmp_path / "out"
     _committed(folder)
     (folder / ".prunus-new" / "user.txt").write_bytes(b"forged")
-    journal = {"put": ["a"], "remove": ["b"]}
-    journal[part].append("user.txt")
-    (folder / ".prunus-new" / fileset.JOURNAL).write_text(json.dumps(journal))
+    _forge(folder, part, "user.txt")
     with pytest.raises(FileFormatError, match=r"names 'user\.txt', which is no file of such a set: remove"):
         settle(folder)
     assert _held(folder) == OLD

@@ -19,20 +19,13 @@ def seeded(seed: int = 0) -> Iterator[None]:
     """The same random numbers from torch, NumPy and Python for everybody who enters; afterwards the states
     are as they were.
     """
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what models draw from)
     others = torch.cuda.is_initialized() or torch.backends.mps.is_available()  # type: ignore[no-untyped-call]
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     # the first one notes a traceback for every kind of device
     seed_torch = torch.manual_seed if others else torch.default_generator.manual_seed
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), besides_torch(seed):
         seed_torch(seed)
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+        yield
 
 
 def drawn_alike(things: Iterable[T]) -> Iterator[T]:
@@ -41,10 +34,8 @@ def drawn_alike(things: Iterable[T]) -> Iterator[T]:
     everybody else are as if it drew none. A generator that hangs on it is put back to where it was.
     """
     start_workers(things)
-    own = list(generators_of(things).values())
-    before = [state_of(generator) for generator in own]
     state = _first()
-    try:
+    with _put_back(things):
         with _swapped(state):
             running = iter(things)
         while True:
@@ -54,9 +45,6 @@ def drawn_alike(things: Iterable[T]) -> Iterator[T]:
                 except StopIteration:
                     return
             yield found
-    finally:
-        for generator, kept in zip(own, before):
-            go_to(generator, kept)
 
 
 def start_workers(things: Any) -> None:
@@ -66,12 +54,8 @@ def start_workers(things: Any) -> None:
     loader = inspect.unwrap(things)
     if not getattr(loader, "persistent_workers", False) or getattr(loader, "_iterator", None) is not None:
         return
-    own = list(generators_of(loader).values())
-    before = [state_of(generator) for generator in own]
-    with _swapped(_states()):
+    with _put_back(loader), _swapped(_states()):
         iter(loader)
-    for generator, kept in zip(own, before):
-        go_to(generator, kept)
 
 
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
@@ -131,20 +115,31 @@ def _as_lists(state: Any) -> Any:
     return state.tolist() if isinstance(state, np.ndarray) else state
 
 
-def _first() -> list[Any]:
+def _first() -> dict[str, Any]:
     """The states of the generators that everybody draws from, newly seeded."""
     with seeded():
         return _states()
 
 
-def _states() -> list[Any]:
-    return [torch.get_rng_state(), random.getstate(), np.random.get_state()]  # noqa: NPY002
+def _states() -> dict[str, Any]:
+    return {"torch": torch.get_rng_state(), **states_besides_torch()}
 
 
-def _go_to(states: list[Any]) -> None:
-    torch.set_rng_state(states[0])
-    random.setstate(states[1])
-    np.random.set_state(states[2])  # noqa: NPY002
+def _go_to(states: Mapping[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    go_on_besides_torch(states)
+
+
+@contextmanager
+def _put_back(things: Any) -> Iterator[None]:
+    """The generators that hang on things are afterwards where they were."""
+    own = list(generators_of(things).values())
+    before = [state_of(generator) for generator in own]
+    try:
+        yield
+    finally:
+        for generator, kept in zip(own, before):
+            go_to(generator, kept)
 
 
 @contextmanager
@@ -176,12 +171,12 @@ def go_on_besides_torch(states: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _swapped(states: list[Any]) -> Iterator[None]:
+def _swapped(states: dict[str, Any]) -> Iterator[None]:
     """Draw from these states, which are as far as that has come afterwards."""
     outside = _states()
     _go_to(states)
     try:
         yield
     finally:
-        states[:] = _states()
+        states.update(_states())
         _go_to(outside)
