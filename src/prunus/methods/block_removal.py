@@ -87,9 +87,7 @@ def fewer_blocks(
     """
     if blocks < 1:
         raise TargetError(f"At least one block goes, not {blocks}.")
-    if teach and config is None:
-        raise TargetError("The original teaches while what is left is fine-tuned: say for how many epochs.")
-    if teach and config is not None:
+    if teach:
         check_teachable(model, task, config)
     clock, example = Clock(watch), example_of(task, model)
     choice = clock.time(

@@ -185,9 +185,7 @@ def _check(
             "With blocks left out a latency is given in milliseconds: a share would be of the network that"
             " lacks them already."
         )
-    if teach and config is None:
-        raise TargetError("The original teaches while what is left is fine-tuned: say for how many epochs.")
-    if teach and task and config:
+    if teach:
         check_teachable(model, task, config)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus._foundation.wording import given
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, TargetError
 from prunus.tasks.placed import Placed
 from prunus.tasks.task import Task
 from prunus.training.config import TrainConfig
@@ -17,10 +17,12 @@ from prunus.training.evaluation import mode
 _SUM = 1e-3  # how far the shares of a soft label may be from 1 together
 
 
-def check_teachable(model: nn.Module, task: Task, config: TrainConfig) -> None:
-    """Raises ConfigError unless a network gives logits (batch, classes) for labels, of which a teacher's
-    softened probabilities (`prunus.training.taught`) make sense.
+def check_teachable(model: nn.Module, task: Task | None, config: TrainConfig | None) -> None:
+    """Raises TargetError where nothing is trained, and ConfigError unless a network gives logits (batch,
+    classes) for labels, of which a teacher's softened probabilities (`prunus.training.taught`) make sense.
     """
+    if task is None or config is None:
+        raise TargetError("The original teaches while what is left is fine-tuned: say for how many epochs.")
     if config.label_smoothing:
         raise ConfigError(
             "label_smoothing belongs to a cross-entropy without a teacher, who says how sure one can be:"

@@ -111,10 +111,9 @@ def train(
             check_tensors(named_tensors(model))  # now, not when an epoch has been lost
             parts = {"curriculum": curriculum, "pruning": pruning}
             judge = validation if config.keep == "best" and isinstance(validation, Split) else None
-            own = (
-                data if training.ranks.alone or isinstance(data, Split) else None
-            )  # of several, each its own
-            training.origin = origin(own, normalise, loss, optimizer, parts, judge)
+            # of several processes each brings its own batches
+            same = data if training.ranks.alone or isinstance(data, Split) else None
+            training.origin = origin(same, normalise, loss, optimizer, parts, judge)
         if resume and checkpoint is not None and checkpoint.exists():
             training.restore(read_tree(checkpoint), checkpoint)
         else:
