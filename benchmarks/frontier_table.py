@@ -25,7 +25,8 @@ error: the shortened schedule is read off between its own budgets, by the logari
 def length(rows: Iterable[Row], key: Row) -> int:
     """The number of epochs with which a variant meets its budget: that of the held-out row whose cost is
     nearest, or the number that its cost speaks for and that was not tried. Where none was tried at this
-    budget, the cost at the nearest other one speaks, and a guess where there is none at all.
+    budget, the cost at the nearest other one speaks, that of another full schedule if need be, and a guess
+    where there is none at all.
     """
     rows = list(rows)
     variant, budget = VARIANTS[key["variant"]], key["budget"]
@@ -34,9 +35,9 @@ def length(rows: Iterable[Row], key: Row) -> int:
         better = _paid(costs, budget)
         return _closest(costs, budget) if better in costs or len(costs) > 1 else better
     for other in [] if variant.whole else _nearest(rows, key):
-        costs = _costs(rows, key | {"budget": other})
+        costs = _costs(rows, key | other)
         if costs:
-            return _paid(costs, budget)
+            return _paid(costs, budget * key["epochs"] / other["epochs"])
     return variant.epochs(budget, key["epochs"])
 
 
@@ -59,19 +60,31 @@ def _paid(costs: dict[int, float], budget: float) -> int:
     return max(2, round(nearest * budget / costs[nearest]))
 
 
-def _nearest(rows: Iterable[Row], key: Row) -> list[float]:
-    """Budgets at which something was tried on held-out samples, by their distance."""
-    budgets = {row["budget"] for row in rows if row["measured_on"] == "validation"}
-    return sorted(budgets, key=lambda one: (abs(math.log(one / key["budget"])), one))
+def _nearest(rows: Iterable[Row], key: Row) -> list[Row]:
+    """Full schedules and budgets at which something was tried on held-out samples: those of the same full
+    schedule first, then by how far their costs are.
+    """
+    tried = {(row["epochs"], row["budget"]) for row in rows if row["measured_on"] == "validation"}
+
+    def distance(one: tuple[int, float]) -> tuple[bool, float, float]:
+        epochs, budget = one
+        return (
+            epochs != key["epochs"],
+            abs(math.log(budget * epochs / (key["budget"] * key["epochs"]))),
+            budget,
+        )
+
+    return [{"epochs": epochs, "budget": budget} for epochs, budget in sorted(tried, key=distance)]
 
 
 def best_rate(rows: Iterable[Row], key: Row) -> float | None:
     """The peak rate of the best held-out accuracy, mean over the seeds; where none was tried at this budget,
-    that of the nearest one at which some were, and None where there is none.
+    that of the nearest one at which some were, of another full schedule if need be, and None where there is
+    none.
     """
     rows = list(rows)
-    for budget in _nearest(rows, key):
-        found = rates(rows, key | {"budget": budget})
+    for other in _nearest(rows, key):
+        found = rates(rows, key | other)
         if found:
             return max(found, key=lambda rate: found[rate])
     return None

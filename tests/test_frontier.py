@@ -93,6 +93,10 @@ def test_held_out_rows_say_how_many_epochs_meet_the_budget() -> None:
     assert best_rate([held], key) is None
     assert best_rate([again, held, row(RULE, 1.0, 99, lr=7.0, measured_on="validation")], key) == 0.1
     assert length([held], key | {"budget": 0.8}) == 10  # 5 / 0.4 * 0.8, though none was held out there
+    longer = key | {"epochs": 12, "budget": 0.25}  # as much as half of six epochs
+    assert (length([held, again], longer), best_rate([held, again], longer)) == (6, 0.1)
+    assert length([held, again], longer | {"budget": 0.5}) == 12
+    assert best_rate([again, held | {"epochs": 24, "lr": 9.0, "budget": 0.2}], longer) == 0.1
     tested = [row(RULE, 0.5, 90 + epochs, trained_epochs=epochs) for epochs in (5, 6)]
     assert at_best([held, again, *tested]) == tested[1:]
     assert at_best([held, again, *tested[:1]]) == tested[:1]  # nothing has taken its place
