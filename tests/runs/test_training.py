@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,29 @@ def test_a_training_goes_by_its_recipe(tmp_path: Path) -> None:
         runs.train(runs.Recipe("digits", "lenet5", epochs=1, limit=100), tmp_path, resume=True)
     with pytest.raises(ConfigError, match="The recipe: lr must be above 0"):
         runs.train(runs.Recipe("digits", "lenet5", lr=-1.0), tmp_path / "other")
+
+
+@pytest.mark.parametrize("method", ["none", "dynamic"])
+def test_a_network_is_trained_on_as_it_was_trained(tmp_path: Path, method: str) -> None:
+    """The data's own mean was taken, so that the first epochs saw other inputs than the weights were for."""
+    first = runs.Recipe("digits", "lenet5", epochs=1, limit=100, mean="0.25", std="0.5")
+    runs.train(first, tmp_path / "first")
+    said: list[str] = []
+
+    class Watch:
+        def __call__(self, step: str, done: int, total: int) -> None: ...
+
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    again = runs.Recipe("digits", str(tmp_path / "first"), epochs=1, limit=100, method=method)
+    found = runs.train(again, tmp_path / "again", watch=Watch())
+    assert found["model"]["data"] | {"mean": [0.25], "std": [0.5]} == found["model"]["data"]
+    assert "normalised as" in said[-1] and "--mean and --std say otherwise" in said[-1]
+    typed = replace(again, mean="0.3", std="0.4")
+    assert runs.train(typed, tmp_path / "typed")["model"]["data"]["mean"] == [0.3]
+    found = runs.find_lr(replace(again, method="none"), watch=Watch())
+    assert found["lr"] > 0 and "normalised as" in said[-1]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")

@@ -1,5 +1,5 @@
-"""Data as the networks expect them that are run on them: what the folder of a network says of its planes goes
-before what other data say of theirs.
+"""Data as the networks expect them that are run or trained on them: what the folder of a network says of its
+planes goes before what other data say of theirs.
 """
 
 from __future__ import annotations
@@ -53,6 +53,15 @@ def fitted(source: Source, *networks: Opened) -> tuple[Source, tuple[str, ...]]:
     return _with(source, first.normalise), tuple(notes)
 
 
+def continued(source: Source, network: Opened) -> tuple[Source, str]:
+    """The data for a training that goes on with a network: normalised as the folder of the network says that
+    it was trained, unless somebody typed another mean or deviation, or a function of the user's chose them;
+    and what a reader should know where that is not as the data say ("" = nothing). Classes may be others.
+    """
+    found, notes = fitted(source, replace(network, classes=()))
+    return found, " ".join(notes)
+
+
 def _normalise(source: Source) -> Normalise | None:
     return source.pictures.normalise if source.pictures is not None else source.task().normalise
 
@@ -78,4 +87,4 @@ def _list(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (" …" if len(names) > most else "")
 
 
-__all__ = ["fitted"]
+__all__ = ["continued", "fitted"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prunus._foundation.arguments import door
@@ -11,6 +10,7 @@ from prunus.errors import ConfigError
 from prunus.runs import recipe_parts as parts
 from prunus.runs.data import read_data
 from prunus.runs.recipe import Recipe, resolve
+from prunus.runs.run import opened
 from prunus.runs.train_own import task_of
 from prunus.training.config import TrainConfig
 
@@ -46,7 +46,7 @@ def find_lr(
     sized = recipe.batch_size != TrainConfig.batch_size if sized is None else sized
     source = read_data(parts.data_in(recipe, sized), None, watch)
     torch.manual_seed(recipe.seed)
-    weights = Path(recipe.weights) if recipe.weights else None
-    model = source.open(recipe.model, weights=weights, build_name=recipe.build).model.to(Ranks().device)
+    network, source = opened(recipe, source, watch=watch)
+    model = network.model.to(Ranks().device)
     found = tested(model, task_of(recipe, source), config=parts.config(recipe, source.images), watch=watch)
     return {"command": command, "model": recipe.model, **found.to_dict()}

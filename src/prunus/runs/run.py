@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus._foundation.json_files import to_json
+from prunus._foundation.progress import Watch, unwatched
 from prunus._foundation.run_files import KEPT
+from prunus.runs.fitting import continued
 from prunus.runs.recipe import Recipe
 from prunus.runs.settings import Delivery
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from prunus._foundation.progress import Watch
     from prunus.plans import Plan
     from prunus.runs.data import Source
     from prunus.runs.loading import Opened
@@ -26,6 +27,21 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint.safetensors"
 RECIPE = "recipe.toml"
 METRICS = "metrics.jsonl"
+
+
+def opened(
+    recipe: Recipe, source: Source, shape: tuple[int, ...] | None = None, watch: Watch = unwatched
+) -> tuple[Opened, Source]:
+    """The network of a recipe, and the data as it goes on with them, which is said where they are normalised
+    otherwise by themselves; `shape`: of its input, batch axis first; None = what the data say.
+    """
+    weights = Path(recipe.weights) if recipe.weights else None
+    found = source.open(recipe.model, shape=shape, weights=weights, build_name=recipe.build)
+    source, note = continued(source, found)
+    say: Any = getattr(watch, "say", None)
+    if note and say is not None:
+        say(note)
+    return found, source
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +72,14 @@ class Run:
         """The file of metrics, a line for every epoch."""
         return self.folder / METRICS
 
-    def opened(self, source: Source) -> Opened:
-        """The network of the recipe, on the device of this process."""
-        weights = Path(self.recipe.weights) if self.recipe.weights else None
-        found = source.open(self.recipe.model, weights=weights, build_name=self.recipe.build)
+    def opened(self, source: Source, shape: tuple[int, ...] | None = None) -> tuple[Opened, Source]:
+        """The network of the recipe, on the device of this process, and the data as it goes on with them;
+        `shape`: of its input, batch axis first; None = what the data say.
+        """
+        found, source = opened(self.recipe, source, shape, self.watch)
         found.check_output(self.folder)
         found.model.to(self.ranks.device)
-        return found
+        return found, source
 
     def begin(self) -> None:
         """Write the recipe; what an earlier run noted goes, unless this one goes on with it.

@@ -27,11 +27,12 @@ def train_classes(run: Run, source: Source) -> dict[str, Any]:
     """Train, prune by the method of the recipe, and write the folder; where several processes train together,
     the first one writes.
     """
-    recipe, images, samples = run.recipe, source.images, source.task()
+    recipe, images = run.recipe, source.images
     assert images is not None
     config = parts.config(recipe, images)
     torch.manual_seed(recipe.seed)
-    opened = run.opened(source)
+    opened, source = run.opened(source)
+    samples = source.task()
     example, _ = next(iter(batches(samples.samples("test"), samples.normalisation, 1)))
     run.begin()
     job = Job(run, opened.model, samples, config, example.to(run.ranks.device))

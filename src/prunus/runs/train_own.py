@@ -35,7 +35,8 @@ def train_own(run: Run, source: Source) -> dict[str, Any]:
     recipe, task = run.recipe, task_of(run.recipe, source)
     _check(recipe, task.name, task.metric_name)
     torch.manual_seed(recipe.seed)
-    opened = run.opened(source)
+    opened, source = run.opened(source)
+    task = task_of(recipe, source)
     run.begin()
     config = parts.config(recipe, None)
     if recipe.method != NO_METHOD:

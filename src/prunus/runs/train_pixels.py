@@ -13,8 +13,7 @@ from prunus._foundation.json_files import to_json
 from prunus.errors import ConfigError
 from prunus.runs import recipe_parts as parts
 from prunus.runs.data import is_own
-from prunus.runs.loading import Opened
-from prunus.runs.pictures import Pictures, open_for_pictures, picture_folder
+from prunus.runs.pictures import Pictures, picture_folder
 from prunus.runs.recipe import NO_METHOD, Recipe
 from prunus.runs.run import CHECKPOINT, Run, noted
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prunus.methods.common import Outcome
+    from prunus.runs.data import Source
+    from prunus.runs.loading import Opened
     from prunus.segmentation import Patches
     from prunus.training import EpochRecord, History
 
@@ -61,7 +62,7 @@ def check_kind_of(recipe: Recipe) -> None:
         )
 
 
-def train_pixels(run: Run, pictures: Pictures) -> dict[str, Any]:
+def train_pixels(run: Run, source: Source) -> dict[str, Any]:
     """Train, prune where that is wanted, and write the folder; where several processes train together, the
     first one writes.
     """
@@ -71,9 +72,9 @@ def train_pixels(run: Run, pictures: Pictures) -> dict[str, Any]:
 
     recipe = run.recipe
     torch.manual_seed(recipe.seed)
-    opened = _opened(recipe, pictures)
-    opened.check_output(run.folder)
-    opened.model.to(run.ranks.device)
+    opened, source = _opened(run, source)
+    pictures = source.pictures
+    assert pictures is not None
     run.begin()
     metrics = _Metrics(run.metrics, pictures)
 
@@ -154,15 +155,9 @@ def _epoch(line: str) -> float:
         return math.inf
 
 
-def _opened(recipe: Recipe, pictures: Pictures) -> Opened:
-    shape = (1, pictures.planes, recipe.window, recipe.window)
-    return open_for_pictures(
-        recipe.model,
-        pictures,
-        shape,
-        weights=Path(recipe.weights) if recipe.weights else None,
-        build_name=recipe.build,
-    )
+def _opened(run: Run, source: Source) -> tuple[Opened, Source]:
+    assert source.pictures is not None
+    return run.opened(source, (1, source.pictures.planes, run.recipe.window, run.recipe.window))
 
 
 def _windows(recipe: Recipe, pictures: Pictures) -> Patches:

@@ -80,7 +80,7 @@ def train(
             sized = recipe.batch_size != TrainConfig.batch_size if sized is None else sized
             source = read_data(data_in(recipe, sized), None, watch)
             if pixels and source.pictures is not None:
-                return train_pixels(run, source.pictures)
+                return train_pixels(run, source)
             return train_own(run, source) if source.images is None else train_classes(run, source)
 
 
