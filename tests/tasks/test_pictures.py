@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from prunus.data.picture_sets import PictureSet
 from prunus.data.pictures import IGNORED, Example, Loaded
-from prunus.tasks.pictures import Pictures, pictures_task
+from prunus.segmentation import Patches
+from prunus.tasks import limited
+from prunus.tasks.pictures import Pictures, PictureTask, pictures_task
 
 SCALE = ((0.5,), (0.25,))
 
@@ -45,3 +47,17 @@ def test_whole_pictures_are_measured_also_beyond_a_window() -> None:
     assert task.kind("train") == "pictures" and task.classes == ("0", "1")
     right = 20 * 15 + 12 * 5  # pixels of class 1 that are found; by the mask 6 more are of it
     assert task.value(Bright()) == pytest.approx(100 * right / (right + 6))
+
+
+def test_a_limit_leaves_pictures_whole() -> None:
+    """They became their windows at the top left, and what was measured was no more what was asked for."""
+    pictures = [example(name, 20, 30, wrong=6) for name in "abcdef"]
+    found = PictureSet("shapes", pictures, pictures, 2, *SCALE)
+    task = pictures_task(found, found.train, pictures[:1], side=8, windows=4)
+    few = limited(task, 2, seed=1)
+    assert isinstance(few, PictureTask) and isinstance(few.train, Patches)
+    assert [few.count(part) for part in ("train", "validation", "test")] == [2, 1, 2]
+    assert len(few.train) == len(task.train) and few.value(Bright()) == task.value(Bright())
+    names = {one.name for one in few.test.examples}  # type: ignore[union-attr]
+    assert len(names) == 2 and names != {"a", "b"} and next(iter(few.train))[0].shape == (4, 1, 8, 8)
+    assert few.validation is task.validation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -54,8 +55,6 @@ class Patches:
             batch_size,
             turned,
         )
-        areas = [example.picture.shape[1] * example.picture.shape[2] for example in examples]
-        self._chances = torch.tensor(areas, dtype=torch.float64)
         mean, std = (torch.tensor(list(values), dtype=torch.float64).view(-1, 1, 1) for values in normalise)
         self._scale, self._shift = (1 / (255 * std)).float(), (-mean / std).float()
 
@@ -64,12 +63,20 @@ class Patches:
         """How many there are to draw from."""
         return len(self._examples)
 
+    def subset(self, indices: Tensor) -> Patches:
+        """As many windows, of these of the pictures alone."""
+        fewer = copy.copy(self)
+        fewer._examples = [self._examples[index] for index in indices.tolist()]
+        return fewer
+
     def __len__(self) -> int:
         return -(-self._count // self._batch)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (batch, planes, size, size) float32, normalised, and masks (batch, size, size) int64."""
-        chosen = torch.multinomial(self._chances, self._count, replacement=True).tolist()
+        areas = [example.picture.shape[1] * example.picture.shape[2] for example in self._examples]
+        chances = torch.tensor(areas, dtype=torch.float64)
+        chosen = torch.multinomial(chances, self._count, replacement=True).tolist()
         for part in range(0, self._count, self._batch):
             windows = [self._window(self._examples[index]) for index in chosen[part : part + self._batch]]
             images = torch.stack([image for image, _ in windows]).float() * self._scale + self._shift

@@ -16,7 +16,9 @@ from prunus._foundation.factories import call, called, taken
 from prunus.data.catalogue import names
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
+from prunus.segmentation.patches import Patches
 from prunus.tasks.batches import size_of
+from prunus.tasks.pictures import Pictures
 from prunus.tasks.samples import Samples
 from prunus.tasks.task import Task
 
@@ -84,7 +86,8 @@ class First:
 
 @checked(ConfigError)
 def limited(task: Task, samples: int, seed: int = 0) -> Task:
-    """The same task with so many samples of every part at most, drawn by chance; of batches the first.
+    """The same task with so many samples (of pictures with masks: pictures) of every part at most, drawn by
+    chance; of batches the first.
 
     Raises ConfigError where that is less than one.
     """
@@ -99,8 +102,8 @@ def limited(task: Task, samples: int, seed: int = 0) -> Task:
 def _limited(part: Any, samples: int, seed: int) -> Any:
     if part is None:
         return None
-    if isinstance(part, (Split, Samples)):
-        count = part.count if isinstance(part, Samples) else len(part)
+    if isinstance(part, (Split, Samples, Pictures, Patches)):
+        count = _count(part)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:samples]
         return part if count <= samples else part.subset(order.sort().values)
     seen = batches = 0
@@ -109,6 +112,12 @@ def _limited(part: Any, samples: int, seed: int) -> Any:
             return First(part, batches)
         seen, batches = seen + size_of(batch), batches + 1
     return part
+
+
+def _count(part: Split | Samples | Pictures | Patches) -> int:
+    if isinstance(part, Patches):
+        return part.pictures
+    return part.count if isinstance(part, Samples) else len(part)
 
 
 def _kind(value: object) -> str:

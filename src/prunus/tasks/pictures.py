@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,10 @@ class Pictures:
     def larger(self) -> bool:
         """Whether there are pictures of which a window is a part only."""
         return any(max(example.picture.shape[1:]) > self.side for example in self.examples)
+
+    def subset(self, indices: Tensor) -> Pictures:
+        """These of the pictures alone."""
+        return replace(self, examples=[self.examples[index] for index in indices.tolist()])
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for example in self.examples:
