@@ -278,7 +278,7 @@ def test_files_without_and_with_other_states(tmp_path: Path) -> None:
     write_tree(file, {name: value for name, value in tree.items() if name not in ("origin", "outside")})
     assert len(outcome(loader(), Growing(), file, resume=True)[1]) == 4
     outside = Outside(None, [])
-    assert outside.state() == {"loss": {}, "generators": {}, "counted": []}
+    assert outside.state() == {"loss": {}, "generators": {}, "counted": {}}
     outside.restore(None)
 
 
@@ -286,9 +286,9 @@ def test_files_without_and_with_other_states(tmp_path: Path) -> None:
 def test_a_file_reaches_nothing_but_counts(forged: dict[str, Any]) -> None:
     outside = Outside(Counted(), [])
     state = outside.state()
-    outside.restore(state | {"counted": [{"calls": 3}, *state["counted"][1:]]})
+    outside.restore(state | {"counted": {"loss": {"calls": 3}}})
     before = dict(vars(outside._loss))
     assert before["calls"] == 3
     with pytest.raises(ValueError, match="is no number that Counted counts"):
-        outside.restore(state | {"counted": [forged, *state["counted"][1:]]})
+        outside.restore(state | {"counted": {"loss": forged}})
     assert vars(outside._loss) == before

@@ -350,6 +350,7 @@ class Course:
                 "samples": len(self.supply),
                 "origin": self.origin,
                 "model": self.learner.tensors(),
+                "counts": self.learner.counts(),
                 "optimizer": self.learner.optimizer_state(),
                 "average": self.learner.average_state(),
                 "best": None if self.best is None else self.best.state(),
@@ -380,9 +381,7 @@ class Course:
             ) from error
 
     def _take(self, state: Any) -> None:
-        with torch.no_grad():
-            for name, tensor in named_tensors(self.learner.given).items():
-                tensor.copy_(state["model"][name])
+        self.learner.restore(state["model"], state.get("counts", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         self.learner.settle_state()  # files know no memory format
         for part, name in (

@@ -22,6 +22,7 @@ from prunus.errors import CompactError, clause
 from prunus.paint.model_copy import named_tensors
 from prunus.plans.slices import Slices, cut
 from prunus.surgery.optimizer import transfer
+from prunus.training.counts import Counted, Counts
 from prunus.training.ema import Average
 
 
@@ -74,6 +75,7 @@ class Learner:
         self._optimizer, self._average, self._memory = optimizer, average, memory
         self._smaller: Smaller | None = None
         self._refused: Smaller | None = None
+        self._counts, self._since = Counts(dict(given.named_modules())), Counts({})
         self._averaged: dict[str, Tensor] = {}  # of the given network, while a smaller one learns
 
     def tensors(self) -> dict[str, Tensor]:
@@ -84,11 +86,26 @@ class Learner:
             self._put_back(wide, {name: t for name, t in narrow.items() if name not in self._smaller.remade})
         return wide
 
+    def counts(self) -> Counted:
+        """What the modules of the given network have counted so far, those of a smaller one included."""
+        self._counts.restore(self._since.state(), known=False)
+        return self._counts.state()
+
+    def restore(self, tensors: Mapping[str, Tensor], counted: Mapping[str, Any]) -> None:
+        """Let the given network go on from what a file holds. Raises ValueError where its modules count
+        something else.
+        """
+        with torch.no_grad():
+            for name, tensor in named_tensors(self.given).items():
+                tensor.copy_(tensors[name])
+        self._counts.restore(counted)
+
     def give_back(self) -> None:
         """Let the given network, and its average, have what the smaller one has learned."""
         if self._smaller is None:
             return
         self.tensors()
+        self.counts()
         if self._average is not None:
             self._put_back(self._averaged, self._average.values)
             self._average.follow(self.given, self._averaged)
@@ -102,6 +119,7 @@ class Learner:
         if smaller is not self._smaller:
             self._return_optimizer()
             self._smaller = smaller if smaller is not None and self._moved(smaller) else None
+            self._since = Counts(dict(self._smaller.model.named_modules()) if self._smaller else {})
             self.model = self.given if self._smaller is None else self._smaller.model
             self._follow()
             return True

@@ -12,9 +12,8 @@ import torch
 from torch import nn
 
 from prunus._foundation.seeds import generators_of, go_to, makers_of, start_workers, state_of
+from prunus.training.counts import Counts
 from prunus.training.objective import Loss
-
-_NUMBERS = (int, float)
 
 
 class Outside:
@@ -29,20 +28,17 @@ class Outside:
         own: Any = None if loss is None else inspect.unwrap(loss)
         self._loss = own if isinstance(own, nn.Module) else None
         self._data = data
-        self._counting = [one for one in (own, *makers_of(data)) if hasattr(one, "__dict__")]
-        self._begun = [_counts(one) for one in self._counting]
+        losses = dict(self._loss.named_modules(prefix="loss")) if self._loss is not None else {"loss": own}
+        makers = {f"data {place}": one for place, one in enumerate(makers_of(data))}
+        self._counts = Counts({**losses, **makers})
 
     def state(self) -> dict[str, Any]:
         """Copies of the tensors of the loss by name, the states of the generators, and what has been
         counted.
         """
         loss = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
-        counted = [
-            {name: value for name, value in _counts(one).items() if name not in begun or begun[name] != value}
-            for one, begun in zip(self._counting, self._begun)
-        ]
         generators = {name: state_of(one) for name, one in generators_of(self._data).items()}
-        return {"loss": loss, "generators": generators, "counted": counted}
+        return {"loss": loss, "generators": generators, "counted": self._counts.state()}
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
         """Back to a state; files of earlier versions have none. The pass that comes is not the first one."""
@@ -59,9 +55,7 @@ class Outside:
             if name not in state["generators"]:
                 raise ValueError(f"the data had no generator {name.partition('.')[2]!r} then")
             go_to(generator, state["generators"][name])
-        nothing: list[dict[str, Any]] = [{} for _ in self._counting]
-        for one, counted in zip(self._counting, state.get("counted", nothing), strict=True):
-            _count_on(one, counted)
+        self._counts.restore(state.get("counted", {}))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Those of the loss that may change, by name: the frozen weights of another network, as of a
@@ -75,18 +69,3 @@ class Outside:
             if isinstance(tensor, torch.Tensor)
             and (tensor.requires_grad or not isinstance(tensor, nn.Parameter))
         }
-
-
-def _counts(one: Any) -> dict[str, int | float]:
-    """The numbers that an object has as attributes: how often it was called, which pass it is in."""
-    return {name: value for name, value in vars(one).items() if type(value) in _NUMBERS}
-
-
-def _count_on(one: Any, counted: Mapping[str, Any]) -> None:
-    """Let an object go on from numbers that a file holds, which reach nothing else that it has."""
-    own = vars(one)
-    for name, value in counted.items():
-        before = own.get(name, getattr(type(one), name, 0))
-        if type(value) not in _NUMBERS or type(before) not in _NUMBERS:
-            raise ValueError(f"{name!r} is no number that {type(one).__name__} counts")
-        own[name] = value
