@@ -22,6 +22,7 @@ LISTENING = 1 / 3  # of a step's cost is the teacher's forward
 CONTROL, SCRATCH = "all data, shortened", "half of the MACs, from scratch"
 FAST = "fast"
 FAST_RULE = "fast and two-fold: lower bound, half of the MACs"
+FAST_AT_ONCE = f"{FAST_RULE}, at once"
 FAST_SCRATCH = "fast, half of the MACs, from scratch"
 MUON = 0.1  # its rates are those of AdamW, so much smaller than those of SGD
 RANDOM, RULE = "random share", "two-fold: lower bound, half of the MACs"
@@ -149,6 +150,9 @@ VARIANTS: dict[str, Variant] = {
     EASY_AT_ONCE: Variant(easy_dropped, share=0.75, removal=True, freeze=0.9),
     FAST: Variant(share=growth(bundled()), config=bundled(), scale=MUON),
     FAST_RULE: Variant(bounded, share=0.8 * growth(bundled()), removal=True, config=bundled(), scale=MUON),
+    FAST_AT_ONCE: Variant(
+        bounded, share=0.8 * growth(bundled()), removal=True, freeze=0.9, config=bundled(), scale=MUON
+    ),
     FAST_SCRATCH: Variant(share=growth(bundled()), small=True, config=bundled(), scale=MUON),
     **INGREDIENTS,
 }
