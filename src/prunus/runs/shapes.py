@@ -46,7 +46,7 @@ def planned_shape(model: nn.Module) -> tuple[int, ...] | None:
 
 def planned_arguments(model: nn.Module, seed: int = 0) -> tuple[Any, ...] | dict[str, Any] | None:
     """Seeded arguments, by place or by name, such as the model's plan was made with; None where these are one
-    tensor, or are no longer known.
+    tensor of numbers with a point, which its shape says all about, or are no longer known.
     """
     import torch
     from torch.utils._pytree import tree_map_only
@@ -59,7 +59,8 @@ def planned_arguments(model: nn.Module, seed: int = 0) -> tuple[Any, ...] | dict
     if origin is None or not origin.plan.inputs:
         return None
     args, kwargs = rebuild_inputs(origin.plan.inputs)
-    if len(tensors((args, kwargs))) < 2 or (args and kwargs):
+    every = tensors((args, kwargs))
+    if not every or (args and kwargs) or (len(every) == 1 and every[0].is_floating_point()):
         return None
     generator, (_, kind) = torch.Generator().manual_seed(seed), placement(model)
 
