@@ -15,6 +15,7 @@ from prunus.runs.data import Data, data_of, inputs_of, open_network, read_data, 
 from prunus.runs.fitting import fitted
 from prunus.runs.settings import Network, network_of
 from prunus.runs.shapes import planned_arguments
+from prunus.tasks.words import metric_text
 
 if TYPE_CHECKING:
     from prunus.runs.loading import Opened
@@ -121,5 +122,5 @@ def _figures(first: Opened, second: Opened, task: Task) -> dict[str, Any]:
     return values | {
         "count": task.count("test"),
         "of": task.kind("test"),
-        "metric": f"{task.metric_name}, percent",
+        "metric": metric_text(task),
     }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class Regression:
 
     variance: Tensor
     name: str = "R²"
+    percent: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fields(self, ConfigError)
