@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import prunus
 from prunus._foundation.confidence import number_of
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, DataError
 from prunus.tasks import Task, squared_error
 from prunus.tasks.calling import alone, beside, in_one, told_apart
 from prunus.training import TrainConfig
@@ -170,3 +170,10 @@ def test_outputs_are_no_losses(returned: Any, told: str) -> None:
     part = [(torch.zeros(4, 3), torch.zeros(4))]
     with pytest.raises(ConfigError, match=told):
         Task(part, loss="model", metric=squared_error).fit(Returned(), CONFIG)
+
+
+@pytest.mark.parametrize("batch", [{"image": torch.zeros(4, 3), "maps": torch.zeros(4)}, (1, 2, 3), 5])
+def test_what_is_no_pair_is_told_in_training(batch: Any) -> None:
+    """The two keys of a dictionary were taken for inputs and targets."""
+    with pytest.raises(DataError, match=r"Batch 0 of train must be a pair \(inputs, targets\)"):
+        Task([batch], loss="model", metric=squared_error).fit(nn.Linear(3, 2), CONFIG)

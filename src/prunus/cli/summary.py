@@ -20,7 +20,7 @@ def show_result(result: Mapping[str, Any], folder: Path) -> None:
     show_table("", ("", "before", "after", "change"), rows)
     steps = (result["accuracy"] or {}).get("steps", [])
     if len(steps) > 2:
-        path = "  →  ".join(f"{of_step(step['value'], result)} {step['step']}" for step in steps)
+        path = "  →  ".join(f"{words.figure(step['value'], result)} {step['step']}" for step in steps)
         show(f"\n{words.metric_title(result)}: {path}")
     verification = result["verification"]
     kind = "exact" if verification["exact"] else "inexact"
@@ -31,13 +31,6 @@ def show_result(result: Mapping[str, Any], folder: Path) -> None:
         show(f"Note: {note}")
     report = folder / "report.html"
     show("\nLook at ", bold(report if report.exists() else folder / "result.json"))
-
-
-def of_step(value: float, result: Mapping[str, Any]) -> str:
-    """A number of the metric, without its unit."""
-    from prunus.report import words
-
-    return f"{value:.1f}" if words.in_percent(result) else words.number(value)
 
 
 def show_trained(result: Mapping[str, Any], folder: Path, model: str) -> None:

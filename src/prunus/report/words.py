@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -156,7 +157,12 @@ def in_percent(result: Mapping[str, Any]) -> bool:
 
 def of_metric(value: float, result: Mapping[str, Any]) -> str:
     """A number of the metric of a result: 71.2 %, or with the digits that say something: −0.00123."""
-    return f"{value:.1f}{SPACE}%" if in_percent(result) else number(value)
+    return f"{figure(value, result)}{SPACE}%" if in_percent(result) else number(value)
+
+
+def figure(value: float, result: Mapping[str, Any]) -> str:
+    """The same without a unit."""
+    return f"{value:.1f}" if in_percent(result) else number(value)
 
 
 def metric_change(before: float, after: float, result: Mapping[str, Any]) -> str:
@@ -170,9 +176,16 @@ def metric_change(before: float, after: float, result: Mapping[str, Any]) -> str
 
 def number(value: float) -> str:
     """A number of any size, three significant digits of what is small, and a real minus: −0.00123, 45,612."""
+    if not math.isfinite(value):
+        return f"{value:.1f}"
     small = 0 < abs(value) < LEAST_PLAIN
     text = f"{value:.1e}" if small or abs(value) >= 1 / LEAST_PLAIN else significant(value)
     return text.replace("-", MINUS, 1) if value < 0 else text
+
+
+def points_of(value: float) -> str:
+    """Points whose unit is not known: one decimal, or of what is below one three significant digits."""
+    return f"{value:.1f}" if abs(value) >= 1 or not value else number(value)
 
 
 def short(value: float) -> str:

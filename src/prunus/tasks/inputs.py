@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from prunus._foundation.seeds import seeded
-from prunus.tasks.batches import first_batches, last_batches
-from prunus.tasks.calling import beside, in_one, told_apart
+from prunus.tasks.batches import first_batches, last_batches, pair_of
+from prunus.tasks.calling import beside, in_one
 from prunus.tasks.metrics import Batch
-from prunus.training.calls import as_dicts
 
 if TYPE_CHECKING:
     from prunus.tasks.task import Task
@@ -72,5 +71,6 @@ class WithTargets:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
-        for inputs, targets in self.batches:
-            yield beside(told_apart(as_dicts(inputs), targets), targets, self.model), targets
+        for number, batch in enumerate(self.batches):
+            inputs, targets = pair_of(batch, number, "train", apart=True)
+            yield beside(inputs, targets, self.model), targets
