@@ -177,3 +177,14 @@ def test_what_is_no_pair_is_told_in_training(batch: Any) -> None:
     """The two keys of a dictionary were taken for inputs and targets."""
     with pytest.raises(DataError, match=r"Batch 0 of train must be a pair \(inputs, targets\)"):
         Task([batch], loss="model", metric=squared_error).fit(nn.Linear(3, 2), CONFIG)
+
+
+@pytest.mark.parametrize("inputs", [torch.zeros(4, 3), {"input": torch.zeros(4, 3)}])
+def test_a_network_without_losses_is_told(inputs: Any) -> None:
+    task = Task([(inputs, torch.zeros(4))], loss="model", metric=squared_error)
+    for work in (
+        lambda: task.fit(nn.Linear(3, 2), CONFIG),
+        lambda: task.batch_loss(nn.Linear(3, 2), inputs, torch.zeros(4)),
+    ):
+        with pytest.raises(ConfigError, match='loss "model" Linear is called with its inputs and targets'):
+            work()

@@ -148,7 +148,7 @@ def _written(out: Outcome, made: Made, place: Path) -> dict[str, Any]:
     result = describe(out, about, environment=environment())
     if out.steps and made.task is None:
         steps = [{"step": one.step, "value": one.value, "loss": one.loss} for one in out.steps]
-        result["accuracy"] = {"metric": "metric, percent", "count": 0, "note": "", "steps": steps}
+        result["accuracy"] = {"metric": "metric", "count": 0, "note": "", "steps": steps}
     return result
 
 

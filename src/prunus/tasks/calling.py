@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from prunus.errors import ConfigError, clause
 from prunus.training.calls import called, each_a_sample
 
 
@@ -29,10 +30,17 @@ def alone(model: nn.Module, inputs: Any) -> Any:
 
 
 def beside(inputs: Any, targets: Any, model: nn.Module | None = None) -> Any:
-    """Inputs that were told apart, and targets, as arguments by place or by name."""
+    """Inputs that were told apart, and targets, as arguments by place or by name. Raises ConfigError for a
+    model that takes no such arguments.
+    """
+    arguments: Any
     if isinstance(inputs, Mapping):
-        return {**inputs, _name(model, inputs): targets}
-    return (*inputs, targets) if isinstance(inputs, tuple) else (inputs, targets)
+        arguments = {**inputs, _name(model, inputs): targets}
+    else:
+        arguments = (*inputs, targets) if isinstance(inputs, tuple) else (inputs, targets)
+    if model is not None:
+        _check(model, arguments)
+    return arguments
 
 
 def in_one(pictures: list[Any]) -> Any:
@@ -48,6 +56,21 @@ def in_one(pictures: list[Any]) -> Any:
     for place, one in zip(whole, tensors):
         place[(slice(None), *map(slice, one.shape[1:]))] = one
     return whole
+
+
+def _check(model: nn.Module, arguments: dict[str, Any] | tuple[Any, ...]) -> None:
+    named = isinstance(arguments, dict)
+    try:
+        taken = inspect.signature(model.forward)
+        taken.bind(**arguments) if isinstance(arguments, dict) else taken.bind(*arguments)
+    except ValueError:  # built into Python, without a signature
+        return
+    except TypeError as error:
+        what = f"{', '.join(arguments)} by name" if named else f"{len(arguments)} arguments, targets last"
+        raise ConfigError(
+            f'With the loss "model" {type(model).__name__} is called with its inputs and targets, {what}, and'
+            f" its forward does not take them ({clause(error)}): give the task a loss, or such a forward."
+        ) from error
 
 
 def _name(model: nn.Module | None, inputs: Mapping[str, Any]) -> str:
