@@ -178,15 +178,3 @@ def test_the_first_frame_of_a_film_is_the_picture(tmp_path: Path) -> None:
     frames = [Image.new("P", (6, 5), number) for number in range(40)]
     frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
     assert open_picture(tmp_path / "film.gif", grey=True).read(0, 0, 5, 6).tolist() == [[[0] * 6] * 5]
-
-
-@pytest.mark.parametrize("colours", [2, 4, 6])
-def test_several_planes_of_16_bits_are_told(colours: int, tmp_path: Path) -> None:
-    """Their low bytes were left out in silence, where one plane of 16 bits was told."""
-    planes = {2: 3, 4: 2, 6: 4}[colours]
-    about = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, colours, 0, 0, 0))
-    pixels = chunk(b"IDAT", zlib.compress(b"\0" + bytes(range(2 * 2 * planes))))
-    path = tmp_path / "deep.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + about + pixels + chunk(b"IEND", b""))
-    with pytest.raises(DataError, match="has more than 8 bits per pixel"):
-        open_picture(path)

@@ -66,11 +66,7 @@ def opened(
             if image.width < 1 or image.height < 1:
                 raise ValueError(f"Its header says {image.width:,} x {image.height:,} pixels.")
             _check_size(path, image.width, image.height, limit)
-            wide = image.mode.startswith(WIDE)
-            readable = (
-                image.mode.startswith(WHOLE_NUMBERS) or not wide
-            )  # for labels, which are looked at again
-            if (wide or in_16_bits(image)) and not (labels and readable):
+            if image.mode.startswith(WIDE) and not (labels and image.mode.startswith(WHOLE_NUMBERS)):
                 raise DataError(
                     f"{shown(path)} has more than 8 bits per pixel ({image.mode}): convert it to 8 bits"
                     " first."
@@ -80,14 +76,6 @@ def opened(
         raise
     except Exception as error:  # a damaged picture can fail in any way inside the decoder
         raise DataError(f"{shown(path)} is no readable {what} ({clause(error)}).") from error
-
-
-def in_16_bits(image: Image) -> bool:
-    """Whether planes of 16 bits lie in the file, of which the decoder keeps the high bytes alone where there
-    are several planes: of measured values below 4096, next to nothing.
-    """
-    tiles: Any = getattr(image, "tile", ())  # how a file is decoded: by what, where, from which byte, and how
-    return any(";16" in str(tile[-1]) for tile in tiles)
 
 
 def upright_size(image: Image) -> tuple[int, int]:

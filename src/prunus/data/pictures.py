@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from prunus.data import limits
-from prunus.data.decode import SUFFIXES, WHOLE_NUMBERS, in_16_bits, opened
+from prunus.data.decode import SUFFIXES, WHOLE_NUMBERS, opened
 from prunus.data.folder import GREY
 from prunus.data.paths import AnyPath, as_file, as_folder, is_folder, listed, shown
 from prunus.data.raster import Raster, as_labels, no_mask
@@ -143,7 +143,7 @@ def _labels(path: Path, image: Image) -> np.ndarray:
             )
     if image.mode.startswith(WHOLE_NUMBERS):
         return as_labels(path, np.array(image))
-    if in_16_bits(image):
+    if any(";16" in str(tile[-1]) for tile in tiles):  # of several planes the decoder keeps high bytes
         raise no_mask(path, f"{image.mode} in 16 bits")
     if image.mode in ("P", "L"):
         return np.array(image)

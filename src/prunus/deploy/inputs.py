@@ -16,7 +16,7 @@ from torch.utils import _pytree
 from prunus.paint.inputs import Inputs
 from prunus.paint.inputs import as_arguments as split
 
-__all__ = ["Inputs", "free_batch", "naming", "split", "tensors"]
+__all__ = ["Inputs", "free_batch", "naming", "split", "tensors", "tensors_alone"]
 
 
 def tensors(tree: Any) -> list[Tensor]:
@@ -40,6 +40,37 @@ def free_batch(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 @contextmanager
+def tensors_alone(model: nn.Module, outputs: Any) -> Iterator[None]:
+    """Within, the forward returns tensors and nothing else, where its outputs hold what no file can: a text,
+    a number.
+    """
+    leaves, _ = _pytree.tree_flatten(outputs)
+    if all(leaf is None or isinstance(leaf, Tensor) for leaf in leaves):
+        yield
+        return
+    plain, own = model.forward, vars(model).get("forward")
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return tuple(tensors(plain(*args, **kwargs)))
+
+    forward.__signature__ = inspect.signature(plain)  # type: ignore[attr-defined]
+    with _instead(model, forward, own):
+        yield
+
+
+@contextmanager
+def _instead(model: nn.Module, forward: Any, own: Any) -> Iterator[None]:
+    """Within, a model has this forward; then `own`, one that was its object's, or that of its class."""
+    model.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        del model.__dict__["forward"]
+        if own is not None:
+            model.__dict__["forward"] = own
+
+
+@contextmanager
 def naming(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
     """Within, the forward has a name for each of these keyword arguments, where else one stands for many
     (`**kwargs`): torch counts them as one in some places, and as many in others.
@@ -56,10 +87,5 @@ def naming(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> I
     named = [one for one in signature.parameters.values() if one.kind is not kinds.VAR_KEYWORD]
     named += [kinds(name, kinds.KEYWORD_ONLY) for name in kwargs if name not in signature.parameters]
     forward.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
-    model.__dict__["forward"] = forward
-    try:
+    with _instead(model, forward, own):
         yield
-    finally:
-        del model.__dict__["forward"]
-        if own is not None:
-            model.__dict__["forward"] = own

@@ -22,7 +22,7 @@ from prunus._foundation.agreement import Difference, difference, not_finite
 from prunus._foundation.atomic import destination, draft_folder, put
 from prunus._foundation.collector import collector_paused
 from prunus._foundation.sizes import MOST_AXES, MOST_ELEMENTS
-from prunus.deploy.inputs import Inputs, free_batch, naming, split, tensors
+from prunus.deploy.inputs import Inputs, free_batch, naming, split, tensors, tensors_alone
 from prunus.deploy.sheet import DataSheet, FromPixels
 from prunus.deploy.tidy import tidy
 from prunus.errors import ConfigError, FileFormatError, MissingExtraError, PrunusError, VerifyError
@@ -118,15 +118,16 @@ def export(
         with evaluating(model):
             outputs = model(*args, **kwargs)
             expected = tensors(outputs)
-            opset = write(
-                model,
-                args,
-                kwargs,
-                draft,
-                dynamic_batch,
-                properties=properties,
-                outputs=output_names(outputs),
-            )
+            with tensors_alone(model, outputs):
+                opset = write(
+                    model,
+                    args,
+                    kwargs,
+                    draft,
+                    dynamic_batch,
+                    properties=properties,
+                    outputs=output_names(outputs),
+                )
         actual = [torch.as_tensor(value) for value in runner(draft)(example_inputs)]
         apart = compared(model, expected, actual)
         if not apart.of_largest <= tolerance:

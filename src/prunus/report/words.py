@@ -151,8 +151,7 @@ def _accuracy_of(result: Mapping[str, Any]) -> str:
 
 def in_percent(result: Mapping[str, Any]) -> bool:
     """Whether the metric of a result is in percent; that of a function of the user's has the user's unit."""
-    name = str((result.get("accuracy") or {}).get("metric", TOP_1))
-    return name == TOP_1 or name.endswith(", percent")
+    return metric_name(result) == "accuracy" or str(result["accuracy"]["metric"]).endswith(", percent")
 
 
 def of_metric(value: float, result: Mapping[str, Any]) -> str:
