@@ -11,6 +11,7 @@ NAME = "tests.runs.several:build"
 BY_NAME = "tests.runs.several:by_name"
 BY_PLACE = "tests.runs.several:by_place"
 OTHERS = "tests.runs.several:others"
+AGED, BUILD_AGED = "tests.runs.several:aged", "tests.runs.several:build_aged"
 
 
 class Scan(nn.Module):
@@ -39,6 +40,25 @@ def _batches(named: bool, width: int = 4) -> list[tuple[object, Tensor]]:
 def by_name() -> prunus.Task:
     """Dictionaries as batches."""
     return prunus.Task(_batches(True), test=_batches(True), classes=("a", "b", "c"))
+
+
+def aged() -> prunus.Task:
+    """A number of every sample first."""
+    part = [({"age": torch.ones(2), "volume": torch.zeros(2, 1, 5, 5, 5)}, torch.tensor([0, 1]))]
+    return prunus.Task(part, part, part, classes=("a", "b", "c"))
+
+
+class Aged(Scan):
+    """One number beside the volume, and before it."""
+
+    def forward(self, age: Tensor, volume: Tensor) -> Tensor:
+        seen: Tensor = super().forward(volume, age[:, None].expand(-1, 4))
+        return seen
+
+
+def build_aged() -> nn.Module:
+    """Random weights."""
+    return Aged()
 
 
 def by_place() -> prunus.Task:

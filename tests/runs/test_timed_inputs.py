@@ -122,3 +122,18 @@ def test_whole_numbers_are_made_up_as_such(tmp_path: Path) -> None:
     file = runs.export(network, tmp_path / "words.onnx")["path"]
     found = runs.latency([file, network], LatencySettings(("onnxruntime",), repeats=1))  # type: ignore[arg-type]
     assert all(row["median_ms"] > 0 and row["input_shape"] == [1, 7] for row in found["latency"])
+
+
+def test_a_number_may_come_before_the_volume(tmp_path: Path, asked: list[Any]) -> None:
+    """Its shape, of one axis, was written down as that of the inputs, and the folder was never read again."""
+    quick = runs.Delivery(onnx=False, report=False)
+    found = runs.prune(
+        several.BUILD_AGED, tmp_path / "out", runs.PruneSettings(rate=0.5), several.AGED, delivery=quick
+    )
+    assert found["model"]["input_shape"] == [1, 1, 5, 5, 5]
+    small = runs.Network(str(tmp_path / "out"), build=several.BUILD_AGED)
+    assert runs.profile(small)["cost"]["macs"] > 0
+    for data in (several.AGED, None):
+        dense = runs.Network(several.BUILD_AGED, input_shape=(1, 1, 5, 5, 5))
+        runs.latency([dense, small], TORCH, data)
+        assert [tuple(one.shape) for one in asked[-1].values()] == [(1,), (1, 1, 5, 5, 5)]

@@ -16,13 +16,21 @@ from torch.utils import _pytree
 from prunus.paint.inputs import Inputs
 from prunus.paint.inputs import as_arguments as split
 
-__all__ = ["Inputs", "free_batch", "naming", "split", "tensors", "tensors_alone"]
+__all__ = ["Inputs", "free_batch", "main_shape", "naming", "split", "tensors", "tensors_alone"]
 
 
 def tensors(tree: Any) -> list[Tensor]:
     """All tensors of nested tuples, lists and dictionaries, in order."""
     leaves, _ = _pytree.tree_flatten(tree)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+
+def main_shape(tree: Any) -> tuple[int, ...] | None:
+    """The shape by which inputs are told: of the first tensor that has more than the axis of the samples, and
+    is no number beside an image; of the first, if none has; None where there is no tensor.
+    """
+    shapes = [tuple(int(length) for length in tensor.shape) for tensor in tensors(tree)]
+    return next((shape for shape in shapes if len(shape) > 1), shapes[0] if shapes else None)
 
 
 def free_batch(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -153,12 +153,11 @@ def _written(out: Outcome, made: Made, place: Path) -> dict[str, Any]:
 
 
 def _input_shape(out: Outcome) -> list[int]:
-    """Of the first tensor that the network is called with."""
-    from prunus.deploy.inputs import tensors
+    """What the network is called with."""
+    from prunus.deploy.inputs import main_shape
     from prunus.plans.described import rebuild_inputs
 
-    found = tensors(rebuild_inputs(out.plan.inputs)) if out.plan.inputs else []
-    return [int(length) for length in found[0].shape] if found else []
+    return list(main_shape(rebuild_inputs(out.plan.inputs)) or ()) if out.plan.inputs else []
 
 
 def _checked(result: dict[str, Any], folder: Path, made: Made) -> Contents:

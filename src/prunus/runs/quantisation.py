@@ -39,7 +39,7 @@ def check(task: Task, model: nn.Module) -> None:
             "A file in 8 bits is made from a network in single precision, and this one has"
             f" {dtype_name(kind)} weights: give it as float32, or leave --int8 out."
         )
-    if is_core(model):
+    if is_core(task.core(model)):
         raise ConfigError(
             "A file in 8 bits is judged by its own outputs, and that of a detector ends at its heads, before"
             f" there are boxes to be judged by {task.metric_name}: leave --int8 out."

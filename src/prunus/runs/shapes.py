@@ -35,13 +35,12 @@ def natural_shape(name: str) -> tuple[int, ...] | None:
 
 
 def planned_shape(model: nn.Module) -> tuple[int, ...] | None:
-    """Shape of the first tensor that the model's plan was made with."""
-    from prunus.deploy.inputs import tensors
+    """What the model's plan was made with, of several tensors the one that tells most."""
+    from prunus.deploy.inputs import main_shape
     from prunus.plans.described import rebuild_inputs
 
     origin: Any = getattr(model, "prunus", None)
-    found = tensors(rebuild_inputs(origin.plan.inputs)) if origin is not None else []
-    return tuple(found[0].shape) if found else None
+    return main_shape(rebuild_inputs(origin.plan.inputs)) if origin is not None else None
 
 
 def planned_arguments(model: nn.Module, seed: int = 0) -> tuple[Any, ...] | dict[str, Any] | None:

@@ -38,7 +38,7 @@ class Entrant:
         takes: its tensors, in the order in which it is called with them.
         arguments: tensors of these shapes as it is called with them; None where it takes one, or is a file,
             which takes them in any form.
-        known: whether these are all; what is built by a name says only its first.
+        known: whether these are all; what is built by a name says only the one by which it is told.
         record: for the result.
     """
 
@@ -77,13 +77,14 @@ def common(entrants: Mapping[str, Entrant]) -> tuple[Taken, ...]:
     first = next((name for name, entrant in entrants.items() if entrant.known), next(iter(entrants)))
     found = list(entrants[first].takes)
     for name, entrant in entrants.items():
-        if (entrant.known and len(entrant.takes) != len(found)) or not _alike(found, entrant.takes):
+        places = _places(entrant, found)
+        if places is None:
             raise ConfigError(
                 f"{first} takes {_written(found)} and {name} takes {_written(entrant.takes)}: give"
                 " --input-shape for all."
             )
-        for place, one in enumerate(entrant.takes):
-            mine, other = found[place], one
+        for place, other in zip(places, entrant.takes):
+            mine = found[place]
             numbers = mine.dtype.is_floating_point and other.dtype.is_floating_point
             if mine.dtype != other.dtype and (numbers or entrant.known):
                 raise ConfigError(
@@ -106,12 +107,11 @@ def batch(
     """
     if source is None:
         return _made(entrants, takes, size)
-    whole = any(entrant.known for entrant in entrants.values())
     task = source.task(takes[0].shape[-1] if takes[0].shape else None)
     found = inputs_of(task, torch.empty(0), size)[1]
     found = found[0] if isinstance(found, (tuple, list)) and len(found) == 1 else found
     there = [Taken(tuple(tensor.shape), tensor.dtype) for tensor in tensors(found)]
-    if not there or (whole and len(there) != len(takes)) or not _alike(there, takes, 1):
+    if any(_places(entrant, there) is None for entrant in entrants.values()):
         raise ConfigError(
             f"The inputs of {source.data.name} are {_written(there, 1)}, and the models take"
             f" {_written(takes, 1)}: time them without --data."
@@ -119,7 +119,7 @@ def batch(
     count, kind = samples_in(found), next((one.dtype for one in takes if one.dtype.is_floating_point), None)
 
     def resized(tensor: Tensor) -> Tensor:
-        tensor = tensor.to(kind) if tensor.is_floating_point() else tensor
+        tensor = tensor.to(kind or tensor.dtype) if tensor.is_floating_point() else tensor
         if not tensor.dim() or len(tensor) != count:
             return tensor
         return tensor.repeat(-(-size // count), *[1] * (tensor.dim() - 1))[:size]
@@ -158,15 +158,20 @@ def _made(
     return made
 
 
-def _alike(first: Sequence[Taken], second: Sequence[Taken], axis: int = 0) -> bool:
-    """Whether the tensors of both are of one shape, from an axis on, as far as both say; what is not known
-    behind the first ones is not compared.
+def _places(entrant: Entrant, there: Sequence[Taken]) -> Sequence[int] | None:
+    """Which of some tensors a network takes, if their shapes are its own but for the samples: all in their
+    order, or the one that is known of it. None if they are others.
     """
-    return all(
-        len(a.shape) == len(b.shape)
-        and not any(m and n and m != n for m, n in list(zip(a.shape, b.shape))[max(axis, 1) :])
-        for a, b in zip(first, second)
-    )
+    if entrant.known:
+        fit = len(there) == len(entrant.takes) and all(map(_alike, there, entrant.takes))
+        return range(len(there)) if fit else None
+    return next(([place] for place, one in enumerate(there) if _alike(one, entrant.takes[0])), None)
+
+
+def _alike(first: Taken, second: Taken) -> bool:
+    """Whether two shapes are one but for the samples, as far as both say."""
+    pairs = list(zip(first.shape, second.shape))[1:]
+    return len(first.shape) == len(second.shape) and not any(m and n and m != n for m, n in pairs)
 
 
 def _written(takes: Sequence[Taken], axis: int = 0) -> str:
