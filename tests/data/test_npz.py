@@ -13,7 +13,7 @@ import pytest
 
 from prunus.data import limits, npz
 from prunus.errors import DataError
-from prunus.tasks import npz_task
+from prunus.tasks import Regression, npz_task
 
 RANDOM = np.random.default_rng(0)
 
@@ -94,3 +94,26 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pickle"):
         npz_task(tmp_path / "evil.npz")
     assert not (tmp_path / "ran").exists()
+
+
+def test_parts_are_of_one_kind(tmp_path: Path) -> None:
+    """Bytes were pictures and normalised in one part, and numbers taken as they are in another."""
+    images = RANDOM.integers(0, 256, (6, 8, 8, 3))
+    for train, test in ((np.uint8, np.int16), (np.int16, np.uint8), (np.uint8, np.float32)):
+        file = tmp_path / "parts.npz"
+        labels = np.arange(6) % 2
+        np.savez(
+            file, x_train=images.astype(train), y_train=labels, x_test=images.astype(test), y_test=labels
+        )
+        with pytest.raises(DataError, match=f"x_test holds {np.dtype(test)}, but x_train {np.dtype(train)}"):
+            npz_task(file)
+    np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels.astype(np.uint8))
+    assert npz_task(file).classes == ("0", "1")
+
+
+def test_numbers_in_the_inputs_form_are_maps_of_one_plane(tmp_path: Path) -> None:
+    maps = RANDOM.normal(size=(20, 6, 6)).astype(np.float32)
+    maps[:, 0] = 0.0  # a border where nothing happens
+    np.savez(tmp_path / "maps.npz", inputs=maps[:, None], targets=maps)
+    metric = npz_task(tmp_path / "maps.npz").metric
+    assert isinstance(metric, Regression) and metric.variance.shape == (1, 1, 1)

@@ -142,6 +142,18 @@ def test_folders_with_and_without_a_test_part(tmp_path: Path) -> None:
         load_pictures(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_classes_are_those_of_all_parts(part: str, tmp_path: Path) -> None:
+    """A class that the training masks lack ended a training where it was to be judged."""
+    names = [f"a_{row}_0" for row in range(8)]
+    write(tmp_path / "train", names[:4], (0, 1, 2))
+    write(tmp_path / "test", names[4:6], (0, 1))
+    write(tmp_path / "val", names[6:], (0, 1))
+    write(tmp_path / part, names[6:], (0, 3))
+    found = load_pictures(tmp_path)
+    assert (found.classes, found.maps) == (4, 4)
+
+
 @pytest.mark.parametrize("ignore", [0, 3, 255])
 def test_a_label_to_ignore_is_nobodys_class(tmp_path: Path, ignore: int) -> None:
     """Whatever the label of void pixels is, they are neither trained on nor counted."""

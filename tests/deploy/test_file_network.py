@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,3 +35,16 @@ def test_several_outputs_are_no_network_that_a_task_can_measure(tmp_path: Path) 
     file = onnx.export(Two(), torch.randn(2, 3), tmp_path / "two.onnx").path
     with pytest.raises(ConfigError, match=r"two\.onnx has 1 inputs and 2 outputs"):
         FileNetwork(file)
+
+
+class Named(nn.Module):
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        return {"sum": x.sum(1), "made by": "us", "all": [x * 2]}
+
+
+def test_outputs_come_in_the_form_of_the_model(tmp_path: Path) -> None:
+    model, x = Named(), torch.randn(5, 3)
+    file = onnx.export(model, x[:2], tmp_path / "named.onnx").path
+    found = FileNetwork(file, like=model(x[:1]))(x)
+    assert list(found) == ["sum", "made by", "all"] and found["made by"] == "us"
+    torch.testing.assert_close([found["sum"], *found["all"]], [x.sum(1), x * 2])

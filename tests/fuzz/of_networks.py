@@ -314,9 +314,9 @@ def onnx(folder: Path) -> None:
 
 
 def read_onnx(folder: Path) -> Any:
-    from prunus.deploy.onnx import input_shape, runner
+    from prunus.deploy.onnx import runner, taken
 
-    return [input_shape(folder / "model.onnx"), bool(runner(folder / "model.onnx"))]
+    return [taken(folder / "model.onnx"), bool(runner(folder / "model.onnx"))]
 
 
 def read_layers(folder: Path) -> Any:

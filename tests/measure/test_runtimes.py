@@ -140,10 +140,9 @@ def test_networks_and_files_in_onnx_runtime(tmp_path: Path) -> None:
     )
     assert list(times) == ["model", "file"] and times["file"].repeats == 2
     assert times["model"].median_ms == pytest.approx(10.0)
-    assert onnx.input_shape(file) == (1, 2, 4, 4)
-    assert onnx.input_shape(
-        onnx.export(model, torch.randn(2, 2, 4, 4), tmp_path / "b.onnx", dynamic_batch=True).path
-    ) == (None, 2, 4, 4)
+    assert onnx.taken(file) == (onnx.Taken((1, 2, 4, 4), torch.float32),)
+    free = onnx.export(model, torch.randn(2, 2, 4, 4), tmp_path / "b.onnx", dynamic_batch=True).path
+    assert onnx.taken(free) == (onnx.Taken((None, 2, 4, 4), torch.float32),)
 
 
 @exports
@@ -151,7 +150,7 @@ def test_a_broken_file(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"not a network")
     with pytest.raises(FileFormatError, match=r"broken\.onnx cannot be read as an ONNX file"):
-        onnx.input_shape(path)
+        onnx.taken(path)
 
 
 class Asked(ModuleType):

@@ -128,6 +128,33 @@ def test_the_verdict_on_a_network_with_gates() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0.0, "0"), (-0.00123, "−0.00123"), (45_612.0, "45,612"), (1.234e-9, "1.2e-09"), (-2e7, "−2.0e+07")],
+)
+def test_numbers_of_any_size(number: float, text: str) -> None:
+    assert words.number(number) == text
+    assert words.short(98.407) == "98.41" and words.short(-0.00123) == "−0.00123" and words.short(0) == "0.00"
+
+
+def test_a_metric_in_a_unit_of_its_own_keeps_its_digits(lenet: dict[str, Any]) -> None:
+    """A squared error four times as large was unchanged, at −0.0 %."""
+    result = copy.deepcopy(lenet)
+    steps = [{"step": "before", "value": -0.0101}, {"step": "after removal", "value": -0.0404}]
+    result["accuracy"] = result["accuracy"] | {"metric": "squared error", "steps": steps}
+    assert words.verdict(result).replace(FIXED, " ").endswith("squared error −0.0303")
+    row = comparison(result)[-1]
+    assert (row["before"], row["after"], row["change"]) == ("−0.0101", "−0.0404", "−0.0303")
+    from prunus.report.steps import accuracy
+
+    drawn = accuracy(steps, 600.0, "Squared error", percent=False)
+    assert "Squared error: before −0.0101, after removal −0.0404" in drawn
+    steps[1]["value"] = -0.0101
+    assert words.verdict(result).endswith("unchanged")
+    result["accuracy"]["steps"] = [{"step": "pruned softly", "value": -0.0101}]
+    assert words.verdict(result).replace(FIXED, " ").endswith("−0.0101 (no dense network was trained)")
+
+
 def test_a_result_is_told_by_its_own_metric(lenet: dict[str, Any]) -> None:
     result = copy.deepcopy(lenet)
     result["accuracy"]["metric"] = "mean IoU, percent"

@@ -171,7 +171,8 @@ def _show(result: Mapping[str, Any], report: Path | None) -> None:
     stages = " → ".join(f"{stage} {words.size(size)}" for stage, size in result["stages"].items())
     show(f"\n{stages}")
     change = (
-        f"; {result['metric']} on the test set {result['before']:.2f} → {result['after']:.2f}"
+        f"; {result['metric']} on the test set {words.short(result['before'])} →"
+        f" {words.short(result['after'])}"
         if result["after"] is not None
         else ""
     )

@@ -20,7 +20,7 @@ def show_result(result: Mapping[str, Any], folder: Path) -> None:
     show_table("", ("", "before", "after", "change"), rows)
     steps = (result["accuracy"] or {}).get("steps", [])
     if len(steps) > 2:
-        path = "  →  ".join(f"{step['value']:.1f} {step['step']}" for step in steps)
+        path = "  →  ".join(f"{words.figure(step['value'], result)} {step['step']}" for step in steps)
         show(f"\n{words.metric_title(result)}: {path}")
     verification = result["verification"]
     kind = "exact" if verification["exact"] else "inexact"
@@ -63,11 +63,13 @@ def show_rate(found: Mapping[str, Any]) -> None:
 
 def show_own(result: Mapping[str, Any], folder: Path) -> None:
     """The metric on the test samples, and where to look."""
+    from prunus.report import words
+
     found, name = result["measured"], result["model"]["name"]
     where = f"on {found['count']:,} {'training' if found['part'] == 'train' else 'test'} {found['of']}"
     show(
         "\n",
-        bold(f"{name}: {result['metric']} {result['value']:.2f} {where}"),
+        bold(f"{name}: {result['metric']} {words.short(result['value'])} {where}"),
         f", {folder / 'model.safetensors'}",
     )
 

@@ -235,7 +235,11 @@ def _check(found: Mapping[Part, tuple[str, str]], headers: Mapping[str, _Header]
                 raise DataError(
                     f"In {shown(file)} one sample of {name} has the shape {mine}, but one of {like} {other}."
                 )
-            if (headers[name].dtype.kind == "f") != (headers[like].dtype.kind == "f"):
+            alike = [
+                (one.dtype.kind == "f", name == inputs and one.dtype == np.uint8)  # bytes may be pictures
+                for one in (headers[name], headers[like])
+            ]
+            if alike[0] != alike[1]:
                 raise DataError(
                     f"In {shown(file)} {name} holds {headers[name].dtype}, but {like} {headers[like].dtype}."
                 )

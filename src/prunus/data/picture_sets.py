@@ -29,7 +29,7 @@ class PictureSet:
         name: what it is called.
         train: pictures with masks to train on.
         test: pictures with masks to report on, never to choose by.
-        classes: how many; 2 for binary masks.
+        classes: how many, in all parts; 2 for binary masks.
         mean: mean of every plane over the training pictures, in units of 0..1.
         std: standard deviation likewise.
         validation: pictures with masks to choose by, where the set has some of its own; `hold_out` gives some
@@ -85,11 +85,12 @@ def load_pictures(root: AnyPath, seed: int = 0, block: int = 1, ignore: int = IG
     train, *others = examples_of([place, *apart], ignore=ignore)
     validation = others.pop() if held is not None and others else None
     train, test = (train, others[0]) if others else hold_out(train, TEST_SHARE, seed, block)
-    classes = 1 + max(_highest(example) for example in train)
-    if classes < 2:
+    every = [*train, *test, *(validation or [])]
+    highest = [_highest(example) for example in every]
+    if not any(highest[: len(train)]):
         raise DataError(f"The masks of {shown(place)} hold class 0 alone: there is nothing to find.")
-    _check_planes([*train, *test, *(validation or [])])
-    return PictureSet(root.name, train, test, classes, *statistics(train), validation)
+    _check_planes(every)
+    return PictureSet(root.name, train, test, 1 + max(highest), *statistics(train), validation)
 
 
 def hold_out(

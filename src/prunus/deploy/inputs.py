@@ -16,13 +16,21 @@ from torch.utils import _pytree
 from prunus.paint.inputs import Inputs
 from prunus.paint.inputs import as_arguments as split
 
-__all__ = ["Inputs", "free_batch", "naming", "split", "tensors"]
+__all__ = ["Inputs", "free_batch", "main_shape", "naming", "split", "tensors", "tensors_alone"]
 
 
 def tensors(tree: Any) -> list[Tensor]:
     """All tensors of nested tuples, lists and dictionaries, in order."""
     leaves, _ = _pytree.tree_flatten(tree)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+
+def main_shape(tree: Any) -> tuple[int, ...] | None:
+    """The shape by which inputs are told: of the first tensor that has more than the axis of the samples, and
+    is no number beside an image; of the first, if none has; None where there is no tensor.
+    """
+    shapes = [tuple(int(length) for length in tensor.shape) for tensor in tensors(tree)]
+    return next((shape for shape in shapes if len(shape) > 1), shapes[0] if shapes else None)
 
 
 def free_batch(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -37,6 +45,37 @@ def free_batch(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     bound = inspect.signature(model.forward).bind(*args, **kwargs).arguments
     named: dict[str, Any] = _pytree.tree_map(free, dict(bound))
     return named
+
+
+@contextmanager
+def tensors_alone(model: nn.Module, outputs: Any) -> Iterator[None]:
+    """Within, the forward returns tensors and nothing else, where its outputs hold what no file can: a text,
+    a number.
+    """
+    leaves, _ = _pytree.tree_flatten(outputs)
+    if all(leaf is None or isinstance(leaf, Tensor) for leaf in leaves):
+        yield
+        return
+    plain, own = model.forward, vars(model).get("forward")
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return tuple(tensors(plain(*args, **kwargs)))
+
+    forward.__signature__ = inspect.signature(plain)  # type: ignore[attr-defined]
+    with _instead(model, forward, own):
+        yield
+
+
+@contextmanager
+def _instead(model: nn.Module, forward: Any, own: Any) -> Iterator[None]:
+    """Within, a model has this forward; then `own`, one that was its object's, or that of its class."""
+    model.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        del model.__dict__["forward"]
+        if own is not None:
+            model.__dict__["forward"] = own
 
 
 @contextmanager
@@ -56,10 +95,5 @@ def naming(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> I
     named = [one for one in signature.parameters.values() if one.kind is not kinds.VAR_KEYWORD]
     named += [kinds(name, kinds.KEYWORD_ONLY) for name in kwargs if name not in signature.parameters]
     forward.__signature__ = signature.replace(parameters=named)  # type: ignore[attr-defined]
-    model.__dict__["forward"] = forward
-    try:
+    with _instead(model, forward, own):
         yield
-    finally:
-        del model.__dict__["forward"]
-        if own is not None:
-            model.__dict__["forward"] = own

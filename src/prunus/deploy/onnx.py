@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from torch.utils import _pytree
 from prunus._foundation.agreement import Difference, difference, not_finite
 from prunus._foundation.atomic import destination, draft_folder, put
 from prunus._foundation.collector import collector_paused
-from prunus.deploy.inputs import Inputs, free_batch, naming, split, tensors
+from prunus._foundation.sizes import MOST_AXES, MOST_ELEMENTS
+from prunus.deploy.inputs import Inputs, free_batch, naming, split, tensors, tensors_alone
 from prunus.deploy.sheet import DataSheet, FromPixels
 from prunus.deploy.tidy import tidy
 from prunus.errors import ConfigError, FileFormatError, MissingExtraError, PrunusError, VerifyError
@@ -29,6 +31,17 @@ from prunus.surgery.blocks import left_out
 from prunus.surgery.compact import Origin
 
 NOTHING_SAID = DataSheet()
+_TYPES = {
+    "tensor(float)": torch.float32,
+    "tensor(float16)": torch.float16,
+    "tensor(double)": torch.float64,
+    "tensor(int64)": torch.int64,
+    "tensor(int32)": torch.int32,
+    "tensor(int16)": torch.int16,
+    "tensor(int8)": torch.int8,
+    "tensor(uint8)": torch.uint8,
+    "tensor(bool)": torch.bool,
+}
 
 
 @dataclass(frozen=True)
@@ -105,15 +118,16 @@ def export(
         with evaluating(model):
             outputs = model(*args, **kwargs)
             expected = tensors(outputs)
-            opset = write(
-                model,
-                args,
-                kwargs,
-                draft,
-                dynamic_batch,
-                properties=properties,
-                outputs=output_names(outputs),
-            )
+            with tensors_alone(model, outputs):
+                opset = write(
+                    model,
+                    args,
+                    kwargs,
+                    draft,
+                    dynamic_batch,
+                    properties=properties,
+                    outputs=output_names(outputs),
+                )
         actual = [torch.as_tensor(value) for value in runner(draft)(example_inputs)]
         apart = compared(model, expected, actual)
         if not apart.of_largest <= tolerance:
@@ -175,11 +189,20 @@ def feeds(names: Sequence[str], example_inputs: Inputs) -> dict[str, Any]:
     return {name: value.detach().cpu().numpy() for name, value in zip(names, values)}
 
 
-def input_shape(path: Path | str) -> tuple[int | None, ...]:
-    """Shape of the one input that a file takes, in 32-bit floats; None for an axis that is free.
+@dataclass(frozen=True)
+class Taken:
+    """A tensor that a network is called with: its shape, None for an axis that is free, and its type."""
+
+    shape: tuple[int | None, ...]
+    dtype: torch.dtype
+
+
+def taken(path: Path | str) -> tuple[Taken, ...]:
+    """What a file takes, in its order.
 
     Raises:
-        FileFormatError: the file cannot be read, or takes something else.
+        FileFormatError: the file cannot be read, or takes what is no tensor of numbers, or a larger one than
+            inputs may be.
         MissingExtraError: ONNX Runtime is not installed.
     """
     try:
@@ -188,12 +211,20 @@ def input_shape(path: Path | str) -> tuple[int | None, ...]:
         raise
     except Exception as error:  # the runtime has a type for every way in which a file can be broken
         raise FileFormatError(f"{path} cannot be read as an ONNX file: {first_cause(error)}.") from error
-    if len(found) != 1 or found[0].type != "tensor(float)":
-        kinds = ", ".join(f"{entry.name}: {entry.type}" for entry in found)
-        raise FileFormatError(
-            f"{path} takes {kinds}; one tensor of 32-bit floats is what can be made up for it."
-        )
-    return tuple(length if isinstance(length, int) else None for length in found[0].shape)
+    if not found or any(entry.type not in _TYPES for entry in found):
+        kinds = ", ".join(f"{entry.name}: {entry.type}" for entry in found) or "nothing"
+        raise FileFormatError(f"{path} takes {kinds}; tensors of numbers are what can be made up for it.")
+    shapes = [
+        tuple(length if isinstance(length, int) else None for length in entry.shape or ()) for entry in found
+    ]
+    for entry, shape in zip(found, shapes):
+        known = [length for length in shape if length is not None]
+        if any(length < 1 for length in known) or math.prod(known) > MOST_ELEMENTS:
+            raise FileFormatError(
+                f"{path} takes {entry.name} in the shape {list(shape)[:MOST_AXES]}: every length must be at"
+                f" least 1, and an input may have at most {MOST_ELEMENTS:,} elements."
+            )
+    return tuple(Taken(shape, _TYPES[entry.type]) for shape, entry in zip(shapes, found))
 
 
 def write(

@@ -137,8 +137,8 @@ def _summary(result: Mapping[str, Any], about: About) -> str:
     verdict = words.verdict(result).replace(words.FIXED, " ")
     how, steps, beside = subtitle(result), _steps(result), ""
     if steps and about.control is not None:
-        against = words.points(steps[-1]["value"] - about.control)
-        beside = f" ({against} points against the dense network trained equally)"
+        against = words.metric_change(about.control, steps[-1]["value"], result)
+        beside = f" ({against} against the dense network trained equally)"
     elif steps and (_tuned(result) or words.dense_accuracy(steps) is None):
         beside = " (no control: see below)"
     return f"{_code(result['model']['name'])}, {how[:1].lower()}{how[1:]}: **{verdict}**{beside}."
@@ -153,9 +153,9 @@ def _figures(result: Mapping[str, Any], about: About) -> Iterator[str]:
     rows = [(_plain(row["name"]), row["before"], row["after"], row["change"]) for row in comparison(result)]
     steps = _steps(result)
     if steps and about.control is not None:
-        difference = words.points(steps[-1]["value"] - about.control)
-        dense = f"{about.control:.1f}{words.SPACE}%"
-        rows.append(("*Control:* the dense network, trained equally", dense, "", f"{difference} points"))
+        difference = words.metric_change(about.control, steps[-1]["value"], result)
+        dense = words.of_metric(about.control, result)
+        rows.append(("*Control:* the dense network, trained equally", dense, "", difference))
     yield _table(("", "before", "after", "change"), rows)
     yield _measured(result)
     yield _control(result, about)
@@ -168,7 +168,7 @@ def _measured(result: Mapping[str, Any]) -> str:
     steps = _steps(result)
     if not steps:
         return "**Accuracy was not measured**: no test samples were given."
-    along = " → ".join(f"{step['value']:.1f} {step['step']}" for step in steps)
+    along = " → ".join(f"{words.figure(step['value'], result)} {step['step']}" for step in steps)
     path = f" Along the way: {along}." if len(steps) > 2 else ""
     note = result["accuracy"]["note"] or "Who made it measured it by a task of their own."
     return f"{words.metric_title(result)}: {note}{path}"

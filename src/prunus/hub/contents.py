@@ -148,17 +148,16 @@ def _written(out: Outcome, made: Made, place: Path) -> dict[str, Any]:
     result = describe(out, about, environment=environment())
     if out.steps and made.task is None:
         steps = [{"step": one.step, "value": one.value, "loss": one.loss} for one in out.steps]
-        result["accuracy"] = {"metric": "metric, percent", "count": 0, "note": "", "steps": steps}
+        result["accuracy"] = {"metric": "metric", "count": 0, "note": "", "steps": steps}
     return result
 
 
 def _input_shape(out: Outcome) -> list[int]:
-    """Of the first tensor that the network is called with."""
-    from prunus.deploy.inputs import tensors
+    """What the network is called with."""
+    from prunus.deploy.inputs import main_shape
     from prunus.plans.described import rebuild_inputs
 
-    found = tensors(rebuild_inputs(out.plan.inputs)) if out.plan.inputs else []
-    return [int(length) for length in found[0].shape] if found else []
+    return list(main_shape(rebuild_inputs(out.plan.inputs)) or ()) if out.plan.inputs else []
 
 
 def _checked(result: dict[str, Any], folder: Path, made: Made) -> Contents:

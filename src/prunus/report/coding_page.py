@@ -52,7 +52,10 @@ def verdict(result: Result) -> str:
     smaller = f"{words.times(result['original_bytes'], result['bytes'])} smaller"
     if result["after"] is None:
         return smaller
-    change = words.points(result["after"] - result["before"])
+    before, after = result["before"], result["after"]
+    change = words.points(after - before)
+    if max(abs(before), abs(after)) < 1:  # in a unit of its own, in which a tenth may be everything
+        change = "±0.0" if words.short(before) == words.short(after) else words.number(after - before)
     changed = "unchanged" if change == "±0.0" else f"{words.unbroken(change)} points"
     return f"{smaller}, {words.unbroken(result['metric'])} {changed}"
 
@@ -77,7 +80,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("Size", f"{words.size(result['original_bytes'])} → {words.size(result['bytes'])}"),
     ]
     if result["after"] is not None:
-        test = f"{result['before']:.2f} → {result['after']:.2f} on the test set"
+        test = f"{words.short(result['before'])} → {words.short(result['after'])} on the test set"
         found.append((str(result["metric"]).capitalize(), test))
     weights = sum(layer["elements"] for layer in result["layers"] if layer["kind"] != "plain")
     if weights:

@@ -113,12 +113,12 @@ def comparison(result: Result) -> list[dict[str, str]]:
         rows.append(
             {
                 "name": f"{words.metric_title(result)} on the test set",
-                "before": "–" if first is None else f"{first:.1f}{words.SPACE}%",
-                "after": f"{last:.1f}{words.SPACE}%",
+                "before": "–" if first is None else words.of_metric(first, result),
+                "after": words.of_metric(last, result),
                 "change": (
                     "no dense training"
                     if first is None
-                    else f"{words.points(last - first)} points"
+                    else words.metric_change(first, last, result)
                     if len(steps) > 1
                     else ""
                 ),
@@ -214,7 +214,9 @@ def _figures(result: Result) -> dict[str, dict[str, str]]:
     drawn: dict[str, Callable[[float], str]] = {}
     steps = (result.get("accuracy") or {}).get("steps", [])
     if len(steps) > 1:
-        drawn["accuracy"] = lambda width: accuracy(steps, width, words.metric_title(result))
+        drawn["accuracy"] = lambda width: accuracy(
+            steps, width, words.metric_title(result), words.in_percent(result)
+        )
     if layers and not result.get("dynamic"):
         drawn["widths"] = lambda width: plots.layers(layers, "width", width)
         drawn["macs"] = lambda width: plots.layers(layers, "macs", width)

@@ -24,16 +24,19 @@ from prunus.report.canvas import (
     styled,
     width_of,
 )
+from prunus.report.words import number
 
 Row = Mapping[str, Any]
 SIDE = 42.0  # pixels at both ends, for half of a name
 
 
 @styled
-def accuracy(steps: Sequence[Row], width: float, metric: str = "Accuracy") -> str:
-    """The metric [%] at each step of the run, from before to the end."""
+def accuracy(steps: Sequence[Row], width: float, metric: str = "Accuracy", percent: bool = True) -> str:
+    """The metric at each step of the run, from before to the end, in percent or in a unit of its own."""
+    steps = [{**step, "text": f"{step['value']:.1f}" if percent else number(step["value"])} for step in steps]
     draw = _beside_each_other if _fit(steps, width) else _one_below_the_other
-    label = f"{metric} in percent: " + ", ".join(f"{step['step']} {step['value']:.1f}" for step in steps)
+    unit = " in percent" if percent else ""
+    label = f"{metric}{unit}: " + ", ".join(f"{step['step']} {_number(step)}" for step in steps)
     return draw(steps, width).svg(f"accuracy-{width:g}", label)
 
 
@@ -56,7 +59,7 @@ def _beside_each_other(steps: Sequence[Row], width: float) -> Canvas:
     axes = canvas.axes(left=SIDE, top=30, right=SIDE, bottom=46)
     values = [float(step["value"]) for step in steps]
     low, high = min(values), max(values)
-    room = max(high - low, 1.0)
+    room = _room(low, high)
     axes.axhline(values[0], color=RULE, linewidth=1, zorder=1)
     axes.plot(values, color=AFTER, linewidth=2, zorder=2)
     axes.scatter(
@@ -94,15 +97,20 @@ def _one_below_the_other(steps: Sequence[Row], width: float) -> Canvas:
         annotate(axes, _number(step), (1, height), (12, 0), "center", "left", ("axes fraction", "data"))
     axes.set_yticks(heights, [shorten(step["step"], letters) for step in steps])
     axes.tick_params(axis="y", pad=12, labelsize=TEXT)
-    room = max(max(values) - min(values), 1.0)
+    room = _room(min(values), max(values))
     axes.set_xlim(min(values) - 0.02 * room, max(values) + 0.02 * room)
     axes.set_ylim(0.4, len(steps) + 0.6)
     quiet(axes, x=False, y=True)
     return canvas
 
 
+def _room(low: float, high: float) -> float:
+    """What an axis is as long as: a point at least, or a tenth of numbers that are smaller than that."""
+    return max(high - low, min(1.0, 0.1 * max(abs(low), abs(high))) or 1.0)
+
+
 def _number(step: Row) -> str:
-    return f"{step['value']:.1f}"
+    return str(step["text"])
 
 
 def _colours(values: Sequence[float]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ TOP_1 = "top-1 accuracy"
 DENSE = "before"  # the step of a run at which the dense network is measured
 FIXED = "\u00a0"  # an unbreakable space between words
 HYPHEN = "\u2011"  # where no line breaks, either
+LEAST_PLAIN = 1e-6  # below that, numbers are written with their power of ten
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -140,8 +142,54 @@ def _accuracy_of(result: Mapping[str, Any]) -> str:
     name = metric_name(result)
     before = dense_accuracy(steps)
     if before is None:
-        return f"{name} {percent(steps[-1]['value'] / 100)} (no dense network was trained)"
-    return _accuracy(steps[-1]["value"] - before, name) if len(steps) > 1 else ""
+        return f"{name} {of_metric(steps[-1]['value'], result)} (no dense network was trained)"
+    if len(steps) < 2:
+        return ""
+    change = metric_change(before, steps[-1]["value"], result)
+    return f"{name} {'unchanged' if change.startswith('±') else change}"
+
+
+def in_percent(result: Mapping[str, Any]) -> bool:
+    """Whether the metric of a result is in percent; that of a function of the user's has the user's unit."""
+    return metric_name(result) == "accuracy" or str(result["accuracy"]["metric"]).endswith(", percent")
+
+
+def of_metric(value: float, result: Mapping[str, Any]) -> str:
+    """A number of the metric of a result: 71.2 %, or with the digits that say something: −0.00123."""
+    return f"{figure(value, result)}{SPACE}%" if in_percent(result) else number(value)
+
+
+def figure(value: float, result: Mapping[str, Any]) -> str:
+    """The same without a unit."""
+    return f"{value:.1f}" if in_percent(result) else number(value)
+
+
+def metric_change(before: float, after: float, result: Mapping[str, Any]) -> str:
+    """From one number of the metric to another: +0.3 points, or in its own unit +0.00123; ±0 for nothing."""
+    if in_percent(result):
+        return f"{points(after - before)} points"
+    if number(before) == number(after):
+        return "±0"
+    return f"{'+' if after > before else ''}{number(after - before)}"
+
+
+def number(value: float) -> str:
+    """A number of any size, three significant digits of what is small, and a real minus: −0.00123, 45,612."""
+    if not math.isfinite(value):
+        return f"{value:.1f}"
+    small = 0 < abs(value) < LEAST_PLAIN
+    text = f"{value:.1e}" if small or abs(value) >= 1 / LEAST_PLAIN else significant(value)
+    return text.replace("-", MINUS, 1) if value < 0 else text
+
+
+def points_of(value: float) -> str:
+    """Points whose unit is not known: one decimal, or of what is below one three significant digits."""
+    return f"{value:.1f}" if abs(value) >= 1 or not value else number(value)
+
+
+def short(value: float) -> str:
+    """A number whose unit is not known: two decimals, or of what is below one three significant digits."""
+    return f"{value:.2f}" if abs(value) >= 1 or not value else number(value)
 
 
 def metric_title(result: Mapping[str, Any]) -> str:

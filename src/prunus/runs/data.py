@@ -347,13 +347,12 @@ def traced(task: Task | None, model: nn.Module) -> nn.Module:
 
 def _shape(task: Task) -> tuple[int, ...]:
     """Of one input, the axis of the samples included."""
-    from torch import Tensor
-    from torch.utils._pytree import tree_leaves
+    from prunus.deploy.inputs import main_shape
 
-    found = [leaf for leaf in tree_leaves(example_of(task)) if isinstance(leaf, Tensor)]
-    if not found:
+    found = main_shape(example_of(task))
+    if found is None:
         raise DataError(f"The inputs of {task.name} hold no tensor.")
-    return tuple(found[0].shape)
+    return found
 
 
 def _options(task: Task, name: str, shape: tuple[int, ...] | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from prunus._foundation.environment import environment
 from prunus._foundation.progress import Watch, unwatched
 from prunus._foundation.run_files import FILES, INDEX, KEPT, OF_EPOCHS, PROGRESS
 from prunus.deploy import onnx
-from prunus.deploy.inputs import Inputs, tensors
+from prunus.deploy.inputs import Inputs, main_shape
 from prunus.deploy.sheet import sheet_of
 from prunus.errors import ConfigError, PrunusError, clause
 from prunus.measure import comparison
@@ -130,7 +130,8 @@ def deliver(
         watch("writing", 0, 0)
         storage.save(outcome.model, paths["model"])
         write_text(outcome.plan.to_json() + "\n", paths["plan"])
-        about = replace(about, model={"input_shape": _shape(example_inputs)} | dict(about.model))
+        shape = list(main_shape(example_inputs) or ())
+        about = replace(about, model={"input_shape": shape} | dict(about.model))
         result = describe(outcome, about, environment=environment(), latency=measured)
         watch("comparing on test samples", 0, 0)
         dense = original if not outcome.steps or outcome.steps[0].step == DENSE else None
@@ -198,11 +199,6 @@ def without_onnx(error: PrunusError, staged: Path) -> PrunusError:
     told = PrunusError(f"{clause(error)}; all else that was made is in the folder of the run.")
     told.__cause__ = error
     return told
-
-
-def _shape(example_inputs: Inputs) -> list[int]:
-    """Of the first tensor that the model is called with."""
-    return [int(length) for length in tensors(example_inputs)[0].shape]
 
 
 def finish(

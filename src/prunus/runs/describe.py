@@ -13,7 +13,7 @@ from prunus.errors import ConfigError
 from prunus.planning.latency_target import wanted
 from prunus.report import words
 from prunus.report.result import SCHEMA
-from prunus.tasks.words import record_of
+from prunus.tasks.words import metric_text, record_of, reported_on
 
 if TYPE_CHECKING:
     from prunus.measure.comparison import Measured
@@ -150,7 +150,8 @@ def target_text(outcome: Outcome) -> str:
 def _accuracy(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:
     if not outcome.steps or task is None:
         return None
-    count, name = task.count("test"), task.metric_name
+    count, name = reported_on(task), task.metric_name
+    kind = "samples" if task.kind("test") == "batches" else task.kind("test")
     last = outcome.steps[-1].value / 100
     spread = (
         f"; one standard error is {100 * (last * (1 - last) / count) ** 0.5:.1f} points"
@@ -158,9 +159,9 @@ def _accuracy(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:
         else ""
     )
     return {
-        "metric": f"{name}, percent",
+        "metric": metric_text(task),
         "count": count,
-        "note": f"{count:,} test {task.kind('test')}, by which nothing was chosen{spread}.",
+        "note": f"{count:,} test {kind}, by which nothing was chosen{spread}.",
         "steps": [asdict(step) for step in outcome.steps],
     }
 

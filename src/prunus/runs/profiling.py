@@ -14,6 +14,8 @@ from prunus.paint import trace
 from prunus.runs.data import Data, data_of, inputs_of, open_network, read_data, traced
 from prunus.runs.fitting import fitted
 from prunus.runs.settings import Network, network_of
+from prunus.runs.shapes import planned_arguments
+from prunus.tasks.words import metric_text
 
 if TYPE_CHECKING:
     from prunus.runs.loading import Opened
@@ -88,7 +90,8 @@ def compare(
     if task is not None:
         watch("evaluating", 0, 0)
         accuracy = _figures(a, b, task)
-    one, inputs = inputs_of(task, a.inputs() if task else a.arguments(), VERIFIED_ON)
+    several = planned_arguments(a.model) or planned_arguments(b.model)
+    one, inputs = inputs_of(task, a.inputs() if task or several is None else several, VERIFIED_ON)
     core, other = traced(task, a.model), traced(task, b.model)
     watch("tracing", 0, 0)
     costs = [asdict(trace(network, one).cost()) for network in (core, other)]
@@ -119,5 +122,5 @@ def _figures(first: Opened, second: Opened, task: Task) -> dict[str, Any]:
     return values | {
         "count": task.count("test"),
         "of": task.kind("test"),
-        "metric": f"{task.metric_name}, percent",
+        "metric": metric_text(task),
     }

@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from prunus._foundation.wording import dtype_name
 from prunus.deploy import int8, onnx
 from prunus.deploy.file_network import FileNetwork
+from prunus.deploy.inputs import split
 from prunus.errors import ConfigError, TargetError, clause
 from prunus.measure.timing import measure_onnx, speedup
+from prunus.plans.verify import evaluating
 from prunus.runs.settings import Quantisation
+from prunus.surgery.parts import is_core
 from prunus.training.evaluation import placement
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ def check(task: Task, model: nn.Module) -> None:
             "A file in 8 bits is made from a network in single precision, and this one has"
             f" {dtype_name(kind)} weights: give it as float32, or leave --int8 out."
         )
-    if task.loss == "model":
+    if is_core(task.core(model)):
         raise ConfigError(
             "A file in 8 bits is judged by its own outputs, and that of a detector ends at its heads, before"
             f" there are boxes to be judged by {task.metric_name}: leave --int8 out."
@@ -83,12 +86,15 @@ def quantised(
     check(task, original)
     exported = Path(exported)
     watch("calibrating", 0, 0)
+    with evaluating(original):
+        args, kwargs = split(example_inputs)
+        like = original(*args, **kwargs)
     try:
         search = int8.quantise_within(
             exported,
             exported.with_name(FILE),
             task.calibration(CALIBRATION, seed),
-            lambda file: task.points(FileNetwork(file), "validation"),
+            lambda file: task.points(FileNetwork(file, like=like), "validation"),
             wanted.tolerance,
             wanted.confidence,
             watch=watch,
@@ -96,7 +102,7 @@ def quantised(
     except TargetError as error:
         raise TargetError(f"There is no {FILE}: {clause(error)} (--int8-tolerance).") from error
     networks = _measured(
-        original, {"compact": exported, "int8": search.check.path}, example_inputs, task, watch
+        original, {"compact": exported, "int8": search.check.path}, example_inputs, like, task, watch
     )
     return _panel(search, task) | {"networks": networks}
 
@@ -105,6 +111,7 @@ def _measured(
     original: nn.Module,
     files: Mapping[str, Path],
     example_inputs: Any,
+    like: Any,
     task: Task,
     watch: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:
@@ -113,7 +120,7 @@ def _measured(
         dense = onnx.export(original, example_inputs, Path(folder) / "dense.onnx").path
         files = {"before": dense, **files}
         watch("evaluating in ONNX Runtime", 0, 0)
-        accuracy = {name: task.value(FileNetwork(file)) for name, file in files.items()}
+        accuracy = {name: task.value(FileNetwork(file, like=like)) for name, file in files.items()}
         watch("measuring INT8", 0, 0)
         times = measure_onnx(files, example_inputs)
         sizes = {name: file.stat().st_size for name, file in files.items()}

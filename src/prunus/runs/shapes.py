@@ -35,18 +35,17 @@ def natural_shape(name: str) -> tuple[int, ...] | None:
 
 
 def planned_shape(model: nn.Module) -> tuple[int, ...] | None:
-    """Shape of the first tensor that the model's plan was made with."""
-    from prunus.deploy.inputs import tensors
+    """What the model's plan was made with, of several tensors the one that tells most."""
+    from prunus.deploy.inputs import main_shape
     from prunus.plans.described import rebuild_inputs
 
     origin: Any = getattr(model, "prunus", None)
-    found = tensors(rebuild_inputs(origin.plan.inputs)) if origin is not None else []
-    return tuple(found[0].shape) if found else None
+    return main_shape(rebuild_inputs(origin.plan.inputs)) if origin is not None else None
 
 
 def planned_arguments(model: nn.Module, seed: int = 0) -> tuple[Any, ...] | dict[str, Any] | None:
     """Seeded arguments, by place or by name, such as the model's plan was made with; None where these are one
-    tensor, or are no longer known.
+    tensor of numbers with a point, which its shape says all about, or are no longer known.
     """
     import torch
     from torch.utils._pytree import tree_map_only
@@ -59,7 +58,8 @@ def planned_arguments(model: nn.Module, seed: int = 0) -> tuple[Any, ...] | dict
     if origin is None or not origin.plan.inputs:
         return None
     args, kwargs = rebuild_inputs(origin.plan.inputs)
-    if len(tensors((args, kwargs))) < 2 or (args and kwargs):
+    every = tensors((args, kwargs))
+    if not every or (args and kwargs) or (len(every) == 1 and every[0].is_floating_point()):
         return None
     generator, (_, kind) = torch.Generator().manual_seed(seed), placement(model)
 

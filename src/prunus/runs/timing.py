@@ -6,28 +6,29 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.environment import environment
 from prunus._foundation.json_files import to_json
 from prunus._foundation.progress import Watch, unwatched
-from prunus._foundation.wording import dtype_name
-from prunus.deploy.onnx import input_shape
+from prunus.deploy.inputs import Inputs, tensors
 from prunus.errors import ConfigError, MissingExtraError, clause
 from prunus.measure import runtimes
 from prunus.measure.timing import speedup
 from prunus.report.result import write_text
-from prunus.runs.data import Data, Source, data_of, inputs_of, open_network, read_data, traced
+from prunus.runs.data import Data, Source, data_of, open_network, read_data, traced
 from prunus.runs.kinds import check_target
 from prunus.runs.limits import check_settings
 from prunus.runs.names import Served
 from prunus.runs.settings import Network, files_of, network_of
-from prunus.training.evaluation import placement
+from prunus.runs.timed_inputs import Entrant, batch, common, of_file, of_model
 
 if TYPE_CHECKING:
     from prunus.measure.runtimes import Network as Timed
@@ -61,15 +62,6 @@ class LatencySettings:
         object.__setattr__(self, "runtime", tuple(Served(name) for name in self.runtime))
         check_fields(self, ConfigError)
         check_settings({field.name: getattr(self, field.name) for field in fields(self)}, {})
-
-
-@dataclass(frozen=True, eq=False)
-class _Entrant:
-    """A network, and the shape of one input, batch axis first; None where an ONNX file leaves it free."""
-
-    network: Timed
-    shape: tuple[int | None, ...]
-    record: Mapping[str, Any]
 
 
 @door(ConfigError)
@@ -106,15 +98,14 @@ def latency(
     source = read_data(named, asked[-1] if asked else None, watch) if named else None
     watch("building the models", 0, 0)
     entrants = _entrants(networks, source)
-    shape = _common_shape(entrants)
-    kind = _common_type(entrants)
+    takes = common(entrants)
     chosen, notes = _runtimes(settings.runtime, entrants)
-    batches = list(dict.fromkeys(settings.batch or [shape[0]]))
+    batches = list(dict.fromkeys(settings.batch or [(*takes[0].shape, 1)[0] or 1]))
     _check_batches(entrants, batches)
     rows = [
         row
         for size in batches
-        for row in _timed(entrants, _inputs(source, (size, *shape[1:])).to(kind), chosen, settings, watch)
+        for row in _timed(entrants, batch(entrants, takes, source, size), size, chosen, settings, watch)
     ]
     rows.sort(key=lambda row: chosen.index(row["runtime"]))
     result: dict[str, Any] = {
@@ -130,86 +121,24 @@ def latency(
     return result
 
 
-def _inputs(source: Source | None, shape: tuple[int, ...]) -> Tensor:
-    """A batch of this shape: of the data, over and over, or noise. Raises ConfigError where the data are of
-    another shape.
-    """
-    if source is None:
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    found = inputs_of(source.task(shape[-1]), torch.empty(0), shape[0])[1]
-    found = found[0] if isinstance(found, (tuple, list)) and len(found) == 1 else found
-    if not isinstance(found, torch.Tensor) or found.shape[1:] != shape[1:]:
-        what = (
-            f"of shape {tuple(found.shape[1:])}" if isinstance(found, torch.Tensor) else "of several tensors"
-        )
-        raise ConfigError(
-            f"The inputs of {source.data.name} are {what}, and the models take {_written(shape[1:])}: time"
-            " them without --data."
-        )
-    return found.repeat(-(-shape[0] // len(found)), *[1] * (found.dim() - 1))[: shape[0]]
-
-
-def _entrants(networks: Sequence[Network], source: Source | None) -> dict[str, _Entrant]:
+def _entrants(networks: Sequence[Network], source: Source | None) -> dict[str, Entrant]:
     """What the user named, by names that differ even where the same model is named twice."""
-    found: dict[str, _Entrant] = {}
+    found: dict[str, Entrant] = {}
     texts = [network.name for network in networks]
     for number, (text, network) in enumerate(zip(texts, networks)):
         name = text if text not in found else f"{text} ({texts[: number + 1].count(text)})"
         if text.endswith(".onnx"):
-            if not Path(text).is_file():
-                raise ConfigError(f"{text} cannot be read as an ONNX file: there is no such file.")
-            found[name] = _Entrant(Path(text), input_shape(text), {"name": text})
+            found[name] = of_file(text)
         else:
             one = open_network(network, source)
-            core = traced(source.task(one.input_shape[-1]) if source else None, one.model)
-            found[name] = _Entrant(core, one.input_shape, one.record())
+            found[name] = of_model(
+                one, traced(source.task(one.input_shape[-1]) if source else None, one.model)
+            )
     return found
 
 
-def _common_shape(entrants: Mapping[str, _Entrant]) -> tuple[int, ...]:
-    """The shape that all agree on but for the batch, which is 1 where nobody says."""
-    (first, entrant), *others = entrants.items()
-    shape = list(entrant.shape)
-    for name, other in others:
-        if len(other.shape) != len(shape) or any(
-            a and b and a != b for a, b in zip(shape[1:], other.shape[1:])
-        ):
-            raise ConfigError(
-                f"{first} takes {_written(shape)} and {name} takes {_written(other.shape)}: give"
-                " --input-shape for all."
-            )
-        shape = [a or b for a, b in zip(shape, other.shape)]
-    known = [length for length in (shape[0] or 1, *shape[1:]) if length is not None]
-    if len(known) < len(shape):
-        raise ConfigError(
-            f"{first} takes {_written(shape)}, which leaves axes free: name it beside a model of one shape."
-        )
-    return tuple(known)
-
-
-def _common_type(entrants: Mapping[str, _Entrant]) -> torch.dtype:
-    """That of the inputs of all; single precision where files alone are timed."""
-    found = {
-        name: placement(entrant.network)[1]
-        for name, entrant in entrants.items()
-        if isinstance(entrant.network, nn.Module)
-    }
-    (first, kind), *others = found.items() or [("", torch.float32)]
-    for name, other in others:
-        if other != kind:
-            raise ConfigError(
-                f"{first} has {dtype_name(kind)} weights and {name} has {dtype_name(other)}, which take other"
-                " inputs: time each by itself."
-            )
-    return kind
-
-
-def _written(shape: Sequence[int | None]) -> str:
-    return "×".join("?" if length is None else str(length) for length in shape)
-
-
 def _runtimes(
-    asked: Sequence[Served] | None, entrants: Mapping[str, _Entrant]
+    asked: Sequence[Served] | None, entrants: Mapping[str, Entrant]
 ) -> tuple[list[Served], list[str]]:
     """Where to run them, and notes on what is left out. Raises where something that was asked for by name
     cannot be used.
@@ -242,48 +171,49 @@ def _require(served: Served, files: Sequence[str]) -> None:
     runtimes.require(served.runtime)
 
 
-def _check_batches(entrants: Mapping[str, _Entrant], batches: Sequence[int]) -> None:
+def _check_batches(entrants: Mapping[str, Entrant], batches: Sequence[int]) -> None:
     """A file that was exported for one batch takes no other."""
     for name, entrant in entrants.items():
-        fixed = entrant.shape[0] if isinstance(entrant.network, Path) else None
-        if fixed is not None and set(batches) != {fixed}:
+        fixed = entrant.takes[0].shape[:1] if isinstance(entrant.network, Path) else ()
+        if fixed and fixed[0] is not None and set(batches) != set(fixed):
             raise ConfigError(
-                f"{name} takes batches of {fixed} and no others: give --batch {fixed}, or the model that the"
-                " file was exported from."
+                f"{name} takes batches of {fixed[0]} and no others: give --batch {fixed[0]}, or the model"
+                " that the file was exported from."
             )
 
 
 def _timed(
-    entrants: Mapping[str, _Entrant],
-    inputs: Tensor,
+    entrants: Mapping[str, Entrant],
+    inputs: Inputs,
+    size: int,
     chosen: Sequence[Served],
     settings: LatencySettings,
     watch: Watch,
 ) -> list[dict[str, Any]]:
     """One row per runtime and model, on one batch of inputs."""
-    shape = tuple(inputs.shape)
+    shapes = [list(tensor.shape) for tensor in tensors(inputs)]
     networks = {name: entrant.network for name, entrant in entrants.items()}
     rows = []
     with ExitStack() as stack:
         files: dict[str, Path] = {}
         for served in chosen:
             if served.reads_files and not files:
-                watch(f"exporting to ONNX, batch {shape[0]}", 0, 0)
+                watch(f"exporting to ONNX, batch {size}", 0, 0)
                 files = stack.enter_context(runtimes.onnx_files(_placed(networks, "cpu"), inputs))
             watch(
-                f"{'compiling for and timing' if served.compiles else 'timing'} {served}, batch {shape[0]}",
+                f"{'compiling for and timing' if served.compiles else 'timing'} {served}, batch {size}",
                 0,
                 0,
             )
             placed: Mapping[str, Timed] = files if served.reads_files else _placed(networks, served.device)
             times = runtimes.time_models(
                 placed,
-                inputs.to(served.device),
+                tree_map_only(Tensor, methodcaller("to", served.device), inputs),
                 runtime=served.runtime,
                 threads=settings.threads,
                 repeats=settings.repeats,
             )
-            rows += [_row(served, shape, settings.threads, name, times) for name in times]
+            rows += [_row(served, size, shapes, settings.threads, name, times) for name in times]
     _placed(networks, "cpu")
     return rows
 
@@ -297,15 +227,21 @@ def _placed(networks: Mapping[str, Timed], device: str) -> dict[str, Timed]:
 
 
 def _row(
-    served: Served, shape: tuple[int, ...], threads: int, name: str, times: Mapping[str, Latency]
+    served: Served,
+    size: int,
+    shapes: list[list[int]],
+    threads: int,
+    name: str,
+    times: Mapping[str, Latency],
 ) -> dict[str, Any]:
     """A measurement, and how many times faster than the first model it is."""
     first, found = next(iter(times)), times[name]
     samples = [round(sample, 4) for sample in found.samples_ms]  # a clock is not better than that
     return {
         "runtime": served.value,
-        "batch": shape[0],
-        "input_shape": list(shape),
+        "batch": size,
+        "input_shape": shapes[0],
+        **({"input_shapes": shapes} if len(shapes) > 1 else {}),
         "threads": threads,
         "model": name,
         **asdict(found),

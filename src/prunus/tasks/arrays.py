@@ -39,8 +39,8 @@ def npz_task(
     * Whole numbers, one a sample, are classes: cross-entropy and top-1 accuracy.
     * Whole numbers in the shape of the inputs without their planes are maps of classes: cross-entropy and
       mean IoU by pixel.
-    * Numbers with a point are to be predicted: squared error in units of the targets' variance, and R²
-      [percent].
+    * Numbers with a point are to be predicted: squared error in units of the targets' variance (of a whole
+      plane, where they are maps), and R² [percent].
 
     Inputs are taken as they are, (samples, planes, …), as float32. Bytes in three or four axes are pictures,
     grey or with their planes first or last, and are normalised.
@@ -89,7 +89,7 @@ def npz_task(
         return Task(
             parts[0], parts[1], parts[2], loss=cross_entropy, metric=MeanIoU(), classes=classes, name=title
         )
-    judge = regression(every[1])
+    judge = regression(every[1], places=every[1].dim() > 1 and every[1].shape[1:] == every[0].shape[2:])
     return Task(parts[0], parts[1], parts[2], loss=judge.loss, metric=judge, name=title)
 
 

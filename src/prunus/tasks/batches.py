@@ -10,8 +10,9 @@ from torch import Tensor
 from prunus._foundation.wording import given
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
+from prunus.tasks.calling import told_apart
 from prunus.tasks.metrics import Batch
-from prunus.training.calls import as_dicts, samples_in
+from prunus.training.calls import as_dicts, samples_in, samples_of
 from prunus.training.feeding import Normalise, check_scale
 
 
@@ -63,7 +64,7 @@ def first_batches(pairs: Iterable[Batch], samples: int) -> Iterator[Batch]:
         if seen >= samples:
             return
         yield inputs, targets
-        seen += samples_in(inputs)
+        seen += samples_of(inputs, targets)
 
 
 def last_batches(pairs: Sequence[Batch], samples: int) -> list[Batch]:
@@ -74,20 +75,24 @@ def last_batches(pairs: Sequence[Batch], samples: int) -> list[Batch]:
         if seen >= samples:
             break
         found.insert(0, (inputs, targets))
-        seen += samples_in(inputs)
+        seen += samples_of(inputs, targets)
     return found
 
 
-def pair_of(batch: Any, number: int, part: str) -> Batch:
-    """Inputs and targets of a batch; raises DataError for what is no pair, or has no samples."""
+def pair_of(batch: Any, number: int, part: str, *, apart: bool = False) -> Batch:
+    """Inputs and targets of a batch, samples told `apart` from arguments where wanted; raises DataError for
+    what is no pair, or has no samples.
+    """
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise DataError(f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}.")
     if not samples_in(batch[0]):
         raise DataError(f"Batch {number} of {part} has no samples: leave it out.")
     inputs, targets = map(as_dicts, batch)
-    return inputs, targets
+    return told_apart(inputs, targets) if apart else inputs, targets
 
 
 def size_of(batch: Any) -> int:
     """Samples of a batch of (inputs, targets)."""
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return samples_of(*batch)
     return samples_in(batch[0]) if isinstance(batch, (tuple, list)) and batch else 1

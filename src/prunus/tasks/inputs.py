@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from torch import nn
 
 from prunus._foundation.seeds import seeded
-from prunus.tasks.batches import first_batches, last_batches
+from prunus.tasks.batches import first_batches, last_batches, pair_of
+from prunus.tasks.calling import beside, in_one
 from prunus.tasks.metrics import Batch
 
 if TYPE_CHECKING:
@@ -44,12 +44,7 @@ class Inputs:
         """What is traced and observed is called with: of detectors, their images as a batch."""
         if self.task.core_inputs is not None:
             return self.task.core_inputs(inputs)
-        alike = (
-            self.task.loss == "model"
-            and isinstance(inputs, (tuple, list))
-            and len({getattr(one, "shape", None) for one in inputs}) == 1
-        )
-        return torch.stack(list(inputs)) if alike and isinstance(inputs[0], Tensor) else inputs
+        return in_one(inputs) if self.task.loss == "model" and isinstance(inputs, list) else inputs
 
     @cached_property
     def _kept(self) -> list[Batch]:
@@ -65,6 +60,7 @@ class WithTargets:
     """Batches whose targets are among what the model is called with."""
 
     batches: Any
+    model: nn.Module | None = None
 
     @property
     def __wrapped__(self) -> Any:
@@ -75,5 +71,6 @@ class WithTargets:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
-        for inputs, targets in self.batches:
-            yield (*inputs, targets) if isinstance(inputs, tuple) else (inputs, targets), targets
+        for number, batch in enumerate(self.batches):
+            inputs, targets = pair_of(batch, number, "train", apart=True)
+            yield beside(inputs, targets, self.model), targets

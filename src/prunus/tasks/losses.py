@@ -13,13 +13,22 @@ from prunus.training.objective import Loss, cross_entropy
 
 
 def own_losses(outputs: Any, targets: Any) -> Tensor:
-    """The sum of the losses that a model returns of itself. Raises ConfigError for anything else."""
+    """The sum of the losses that a model returns of itself, one number each or one per sample. Raises
+    ConfigError for anything else, such as outputs among them.
+    """
     found = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
     if not found or not all(isinstance(one, Tensor) for one in found):
         raise ConfigError(
             'With the loss "model" the model returns its losses in training, a tensor or a dictionary of'
             f" them, not {given(outputs)}."
         )
+    names = list(outputs) if isinstance(outputs, dict) else ["what it returns"]
+    for name, one in zip(names, found):
+        if one.dim() > 1:
+            raise ConfigError(
+                'With the loss "model" the model returns its losses in training, each of them one number or'
+                f" one per sample, and {name} has the shape {tuple(one.shape)}: return the losses alone."
+            )
     total: Tensor = torch.stack([one.mean() for one in found]).sum()
     return total
 

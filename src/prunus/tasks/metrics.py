@@ -172,6 +172,13 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     )
 
 
+def in_percent(metric: Metric) -> bool:
+    """Whether its numbers are percents: those of prunus' own metrics, and of those told class by class. The
+    unit of a function of the user's is the user's.
+    """
+    return isinstance(metric, ByClass) or bool(getattr(metric, "percent", False))
+
+
 def as_metric(metric: Any) -> Metric:
     """A metric from what a user gave: one of these classes, an object like them, or a function (outputs,
     targets) -> (batch,).

@@ -6,16 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from prunus._foundation.arguments import check_fields
 from prunus._foundation.wording import given
-from prunus.errors import ConfigError
-
-LEAST = 1e-12  # variance of a target that never changes
+from prunus.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +22,14 @@ class Regression:
     targets; and the loss that goes with it.
 
     Attributes:
-        variance: of every target over the training samples, of the shape of one sample's targets.
+        variance: of every target over the training samples, of the shape of one sample's targets, or of one
+            that is spread over them.
         name: what the metric is called.
     """
 
     variance: Tensor
     name: str = "R²"
+    percent: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fields(self, ConfigError)
@@ -53,7 +53,9 @@ class Regression:
                 f" {given(outputs)}."
             )
         kind = torch.promote_types(torch.promote_types(found.dtype, targets.dtype), torch.float32)
-        error: Tensor = (found.to(kind) - targets).square() / self.variance.to(targets.device, kind)
+        # divided before they are squared, which 32 bits would not hold of nanovolts
+        deviation = self.variance.double().sqrt().to(kind).to(targets.device)
+        error: Tensor = ((found.to(kind) - targets) / deviation).square()
         return error.flatten(1).mean(1) if error.dim() > 1 else error
 
     def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
@@ -66,9 +68,25 @@ class Regression:
         return torch.tensor(entries, dtype=torch.float64)
 
 
-def regression(targets: Tensor) -> Regression:
-    """Loss and metric for targets (samples, …) to train on."""
-    return Regression(targets.double().var(0, correction=0).clamp(min=LEAST))
+def regression(targets: Tensor, places: bool = False) -> Regression:
+    """Loss and metric for targets to train on, (samples,) or (samples, targets), each in units of its own
+    variance. The places of maps and signals, (samples, planes, …), share that of their plane, as there are
+    places where nothing ever happens; `places` are those of one plane, without an axis of its own.
+
+    Raises DataError for a target that never changes.
+    """
+    numbers = targets.double().unsqueeze(1) if places else targets.double()
+    variance, still = numbers.var(0, correction=0), numbers.amin(0) == numbers.amax(0)
+    if variance.dim() > 1:
+        axes = tuple(range(1, variance.dim()))
+        variance, still = variance.mean(axes, keepdim=True), still.flatten(1).all(1)
+    if bool(still.any()):
+        which = f"target {int(still.nonzero()[0])} (from 0)" if still.numel() > 1 else "the target"
+        raise DataError(
+            f"In all training samples {which} is the same, and a number that never changes is not there to be"
+            " predicted: leave it out."
+        )
+    return Regression(variance)
 
 
 def _fit(outputs: Tensor, targets: Tensor) -> bool:

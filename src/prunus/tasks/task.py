@@ -22,6 +22,7 @@ from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
 from prunus.surgery.parts import core, is_core, itself
 from prunus.tasks.batches import Batches, check_part, first_batches, pair_of
+from prunus.tasks.calling import alone, beside, told_apart
 from prunus.tasks.inputs import Inputs, WithTargets
 from prunus.tasks.losses import check_loss, own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
@@ -67,8 +68,8 @@ class Task:
         core_forward: of `prunus.core` for networks with the loss "model" that cannot be traced whole and are
             no detectors of torchvision's kind.
         core_inputs: (inputs of a batch) -> what the `prunus.core` of a model is called with, where that is
-            what is pruned: a batch of images, say, for detectors that take a list of them. None = images of
-            one size, stacked.
+            what is pruned: a batch of images, say, for detectors that take a list of them. None = images in
+            one batch, smaller ones filled up with zeros.
         classes: their names.
         name: of the data.
         batch_size: samples that are read at once where nothing is trained; None = up to 200, fewer of large
@@ -155,7 +156,7 @@ class Task:
             return
         read = found.of(batch_size) if isinstance(found, Samples) else found
         for number, batch in enumerate(read if part == "train" else drawn_alike(read)):
-            inputs, targets = pair_of(batch, number, part)
+            inputs, targets = pair_of(batch, number, part, apart=self.loss == "model")
             yield (inputs, targets) if model is None else (placed(inputs, model), moved(targets, model))
 
     @checked(ConfigError)
@@ -322,16 +323,15 @@ class Task:
     def called(self, model: nn.Module, inputs: Any) -> Any:
         """What a model, itself and not its core, makes of the inputs of a batch."""
         model = itself(model)
-        return model(inputs) if self.loss == "model" else called(model, inputs)
+        return alone(model, inputs) if self.loss == "model" else called(model, inputs)
 
     @checked(ConfigError)
     def batch_loss(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
         """The mean loss of a batch, with gradients, for loops of one's own."""
         if self.loss == "model":
             model = itself(model)
-            return own_losses(
-                model(*inputs, targets) if isinstance(inputs, tuple) else model(inputs, targets), targets
-            )
+            own = called(model, beside(told_apart(inputs, targets), targets, model))
+            return own_losses(own, targets)
         return as_tensor(self.per_sample_loss(wide(self.called(model, inputs)), targets)).mean()
 
     @checked(ConfigError)
@@ -360,7 +360,7 @@ class Task:
             self.train.of(config.batch_size, drawn=True) if isinstance(self.train, Samples) else self.train
         )
         if wanted == "model":
-            part, wanted = WithTargets(self.train), own_losses
+            part, wanted = WithTargets(self.train, itself(model)), own_losses
         elif wanted is None and besides is not None:
             wanted, config = smoothed(config.label_smoothing), replace(config, label_smoothing=0.0)
         if besides is not None:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from prunus.tasks.metrics import Accuracy, as_metric, in_percent
+from prunus.training.calls import samples_of
+
 if TYPE_CHECKING:
     from prunus.tasks.task import Part, Task
     from prunus.training import Normalise
@@ -39,6 +42,22 @@ def record_of(task: Task) -> dict[str, Any]:
     }
     planes = {"mean": list(scale[0]), "std": list(scale[1])} if scale else {}
     return {"name": task.name} | counts | planes | ({"classes": list(task.classes)} if task.classes else {})
+
+
+def metric_text(task: Task) -> str:
+    """The metric, with its unit where that is known, as results have it."""
+    return (
+        f"{task.metric_name}, percent"
+        if in_percent(as_metric(task.metric or Accuracy()))
+        else task.metric_name
+    )
+
+
+def reported_on(task: Task) -> int:
+    """How many samples are reported on, in however many batches; these are read for it."""
+    if task.kind("test") != "batches":
+        return task.count("test")
+    return sum(samples_of(inputs, targets) for inputs, targets in task.batches("test"))
 
 
 def normalisation_of(task: Task) -> Normalise | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from prunus.errors import ConfigError, clause
 
@@ -36,8 +37,33 @@ def samples_of(inputs: Any, targets: Any) -> int:
     """Samples of a batch: as many as there are targets where these are a tensor, else by the inputs, as those
     of pictures whose boxes are one tensor, which is empty where there are none.
     """
-    several = isinstance(targets, Tensor) and targets.dim() and len(targets)
-    return len(targets) if several else samples_in(inputs)
+    if isinstance(targets, Tensor) and targets.dim() and len(targets):
+        return len(targets)
+    return len(inputs) if each_a_sample(inputs, targets) else samples_in(inputs)
+
+
+def each_a_sample(inputs: Any, targets: Any) -> bool | None:
+    """Whether a list or tuple holds samples, such as the pictures of a detector, rather than arguments, each
+    of them for all samples; None where the targets do not tell.
+    """
+    if not isinstance(inputs, (list, tuple)) or not inputs:
+        return None
+    several = isinstance(targets, (list, tuple))
+    of_mappings = several and all(isinstance(one, Mapping) for one in targets)
+    counts = {len(targets)} if several else set()
+    if not of_mappings:
+        counts |= _lengths(tree_leaves(targets))
+    pictures = of_mappings and all(isinstance(one, Tensor) and one.dim() == 3 for one in inputs)
+    alike = several and len(inputs) == len(targets)
+    found = _lengths(inputs)
+    if len(found) == 1 and found <= counts and not (alike and pictures):
+        return False
+    return True if alike else None
+
+
+def _lengths(values: Iterable[Any]) -> set[int]:
+    """Of the first axes of tensors."""
+    return {len(one) for one in values if isinstance(one, Tensor) and one.dim()}
 
 
 def as_dicts(batch: Any) -> Any:
