@@ -10,6 +10,7 @@ from benchmarks.frontier_variants import CONTROL, VARIANTS
 from benchmarks.rows import Row, page, spread
 
 KIND = ("called", "network", "epochs", "augment")  # what the rows of one section have in common
+ALIKE = ("called", "network", "augment")  # and the same trainings, whatever their costs are shares of
 HEADER = (
     "| variant | peak rate | seeds | epochs | cost | time | accuracy | against the shortened schedule"
     " at equal cost | MACs left |"
@@ -19,7 +20,8 @@ ABOUT = """Accuracy over the cost of training, every variant at the peak rate th
 samples, those of another full schedule where none were tried for this one. Cost is samples times MACs over all epochs, of what the full schedule costs; time is that of the
 process, on one thread, of what the full schedule took with the same seed. Accuracies are of the last epoch,
 with their mean and standard deviation over the seeds. Differences are paired by seed, with their standard
-error: the shortened schedule is read off between its own budgets, by the logarithm of the cost."""
+error: the shortened schedule is read off between its own lengths, those of other full schedules included, by the
+logarithm of the cost."""
 
 
 def length(rows: Iterable[Row], key: Row) -> int:
@@ -138,6 +140,7 @@ def converged(rows: Iterable[Row]) -> list[Row]:
 
 def _sections(everything: list[Row]) -> list[str]:
     lines: list[str] = []
+    best = at_best(everything)
     for kind in dict.fromkeys(tuple(row[name] for name in KIND) for row in everything):
         rows = [row for row in everything if tuple(row[name] for name in KIND) == kind]
         called, network, epochs, augment = kind
@@ -145,12 +148,12 @@ def _sections(everything: list[Row]) -> list[str]:
             *([""] if lines else []),
             f"## {called}, {network}, {epochs} epochs, augmentation: {augment}",
         ]
-        tested = at_best(rows)
+        tested = [row for row in best if row in rows]
         for budget in sorted({row["budget"] for row in tested}):
             lines += ["", f"### Budget {budget:g}", "", HEADER, "|---|---|---|---|---|---|---|---|---|"]
             here = [row for row in tested if row["budget"] == budget]
             names = [name for name in VARIANTS if any(row["variant"] == name for row in here)]
-            lines += [_line([row for row in here if row["variant"] == name], tested) for name in names]
+            lines += [_line([row for row in here if row["variant"] == name], best) for name in names]
         lines += _tried(rows)
     return lines
 
@@ -181,9 +184,13 @@ def times(rows: list[Row], tested: list[Row]) -> list[float]:
     full = {
         row["seed"]: row["seconds"]
         for row in tested
-        if row["variant"] == CONTROL and row["budget"] == 1 and "seconds" in row
+        if row["variant"] == CONTROL and row["budget"] == 1 and "seconds" in row and _same(row, rows[0])
     }
     return [row["seconds"] / full[row["seed"]] for row in rows if "seconds" in row and row["seed"] in full]
+
+
+def _same(row: Row, other: Row, *names: str) -> bool:
+    return all(row[name] == other[name] for name in names or KIND)
 
 
 def difference(rows: list[Row], tested: list[Row]) -> str:
@@ -191,9 +198,9 @@ def difference(rows: list[Row], tested: list[Row]) -> str:
     found = []
     for row in rows:
         control = {
-            one["cost"]: one["accuracy"]
+            one["cost"] * one["epochs"] / row["epochs"]: one["accuracy"]
             for one in tested
-            if one["variant"] == CONTROL and one["seed"] == row["seed"]
+            if one["variant"] == CONTROL and one["seed"] == row["seed"] and _same(one, row, *ALIKE)
         }
         if control and min(control) / FAR <= row["cost"] <= max(control) * FAR:
             found.append(row["accuracy"] - between(control, row["cost"]))
