@@ -17,11 +17,11 @@ HEADER = (
 )
 FAR = 1.25  # a cost that is so many times beyond those of the control has none
 ABOUT = """Accuracy over the cost of training, every variant at the peak rate that was best on held-out
-samples, those of another full schedule where none were tried for this one. Cost is samples times MACs over all epochs, of what the full schedule costs; time is that of the
-process, on one thread, of what the full schedule took with the same seed. Accuracies are of the last epoch,
-with their mean and standard deviation over the seeds. Differences are paired by seed, with their standard
-error: the shortened schedule is read off between its own lengths, those of other full schedules included, by the
-logarithm of the cost."""
+samples, those of another full schedule where none were tried for this one. Cost is samples times MACs over
+all epochs, of what the full schedule costs; time is that of the process, on one thread, of what the full
+schedule took with the same seed. Accuracies are of the last epoch, with their mean and standard deviation
+over the seeds. Differences are paired by seed, with their standard error: the shortened schedule is read off
+between its own lengths, those of other full schedules included, by the logarithm of the cost."""
 
 
 def length(rows: Iterable[Row], key: Row) -> int:
