@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -147,6 +149,96 @@ class AskedByMethod(Plain):
         return (x, x) if self.training else x
 
 
+class AskedByText(Plain):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x) * (2 if getattr(self, "training", False) else 1)
+
+
+class Helper:
+    """An object that is no module of torch's."""
+
+    def __call__(self, module: nn.Module, x: Tensor) -> Tensor:
+        return helped(module, x)
+
+    def helped(self, module: nn.Module, x: Tensor) -> Tensor:
+        return further(module, x)
+
+    def unused(self, module: nn.Module) -> Tensor:
+        return rounded(next(module.parameters()))
+
+
+class Rounding:
+    @staticmethod
+    def rounded(x: Tensor) -> Tensor:
+        return rounded(x)
+
+    def unused(self, module: nn.Module) -> bool:
+        return module.training
+
+
+def rounded(x: Tensor) -> Tensor:
+    result: Tensor = Straight.apply(x)
+    return result
+
+
+ELSEWHERE: Any = ModuleType("elsewhere")  # as `import elsewhere` gives it
+INSIDE: Any = ModuleType("elsewhere.inside")
+INSIDE.helped, INSIDE.rounded, ELSEWHERE.inside = helped, rounded, INSIDE
+HELPER, BY_NAME, IN_LISTS, ROUNDED = Helper(), {"helped": helped}, [[helped]], {"rounded": rounded}
+
+
+def out_of_reach(x: Tensor) -> Tensor:
+    return Rounding.rounded(x).relu()
+
+
+class Keeping(Plain):
+    """What is called is kept by the model, or elsewhere."""
+
+    def __init__(self, how: Callable[[Any, Tensor], Tensor], kept: object = None) -> None:
+        super().__init__()
+        self.how, self.kept = how, kept
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.how(self, super().forward(x))
+
+
+REACHED = [
+    lambda: Keeping(lambda module, x: ELSEWHERE.inside.helped(module, x)),
+    lambda: Keeping(lambda module, x: HELPER(module, x)),
+    lambda: Keeping(lambda module, x: HELPER.helped(module, x)),
+    lambda: Keeping(lambda module, x: Helper.helped(HELPER, module, x)),
+    lambda: Keeping(lambda module, x: BY_NAME["helped"](module, x)),
+    lambda: Keeping(lambda module, x: IN_LISTS[0][0](module, x)),
+    lambda: Keeping(lambda module, x: module.kept(module, x), Helper()),
+    lambda: Keeping(lambda module, x: module.kept.helped(module, x), Helper()),
+    lambda: Keeping(lambda module, x: module.kept[0](module, x), [helped]),
+]
+ROUNDING = [
+    lambda: Keeping(lambda module, x: ELSEWHERE.inside.rounded(x)),
+    lambda: Keeping(lambda module, x: Rounding.rounded(x)),
+    lambda: Keeping(lambda module, x: ROUNDED["rounded"](x)),
+    lambda: Keeping(lambda module, x: module.kept(x), Straight.apply),
+    lambda: Keeping(lambda module, x: module.kept["x"](x), {"x": Straight.apply}),
+]
+
+
+@pytest.mark.parametrize("make", REACHED)
+def test_functions_are_found_where_they_are_kept(make: Any) -> None:
+    assert not trains_alike(walk(make()))
+    assert leaves_gradients(walk(make()))
+
+
+@pytest.mark.parametrize("make", ROUNDING)
+def test_gradients_are_found_where_their_functions_are_kept(make: Any) -> None:
+    assert not leaves_gradients(walk(make()))
+    assert trains_alike(walk(make()))
+
+
+def test_what_nobody_names_is_out_of_reach() -> None:
+    model = Keeping(lambda module, x: out_of_reach(x))
+    assert trains_alike(walk(model)) and not leaves_gradients(walk(model))
+
+
 def hooked() -> nn.Module:
     model = Plain()
     model.conv.register_forward_hook(lambda module, inputs, output: output)
@@ -184,6 +276,7 @@ OTHERS = [
     Held,
     ToldElsewhere,
     AskedByName,
+    AskedByText,
     AskedThroughOther,
     lambda: DropChannels(0.1),
     Noisy,

@@ -12,14 +12,15 @@ import copy
 import inspect
 import textwrap
 import types
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from functools import cache, partial
+from collections.abc import Hashable, Iterator, Mapping, Set
+from functools import cache
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from prunus._foundation.seeds import seeded
+from prunus.paint.callees import callees, codes, defined, functions_of, is_torchs, names_in, plain
 
 _TELLS = frozenset({"training", "is_grad_enabled", "is_inference_mode_enabled", "requires_grad"})
 _NOISE = ("drop_prob", "drop_rate", "p")  # of layers that leave out whole branches
@@ -29,7 +30,8 @@ _OF_GRADIENTS = frozenset(
     "apply autograd Function backward grad register_hook register_post_accumulate_grad_hook".split()
 )
 _BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
-_HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
+_OWN = frozenset(vars(nn.Module()))
+_HOOKS = tuple(name for name in _OWN if name.endswith("_hooks"))
 _DEPTH = 3  # calls of functions from functions
 _SHORTEST = 4  # letters of a part of a name
 
@@ -54,7 +56,9 @@ def makes_gradients(modules: Mapping[str, nn.Module]) -> str:
     for name, module in modules.items():
         if any(vars(module).get(hooks) for hooks in _BACKWARD_HOOKS):
             return f"the backward hook of {name or type(module).__name__}"
-    found = sorted(_OF_GRADIENTS & _reached(frozenset(map(type, modules.values()))))
+    names = _reached(frozenset(map(type, modules.values())))
+    held = (one for module in modules.values() for one in _kept(module, names))
+    found = sorted(_OF_GRADIENTS & names.union(*(_named_by(one, _DEPTH) for one in held)))
     return f"the code that calls {found[-1]}" if found else ""
 
 
@@ -66,15 +70,17 @@ def _alike(module: nn.Module, names: frozenset[str]) -> bool:
         return module.p == 0
     if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
         return kind.train is nn.Module.train
-    if _is_torchs(kind.__module__):
+    if is_torchs(kind.__module__):
         return True
-    if any(
-        asks(value)
-        for value in own.values()
-        if isinstance(value, (types.FunctionType, types.MethodType, partial))
-    ):
+    if any(map(asks, _kept(module, names))):
         return False
     return not _kind_asks(cast(Hashable, kind), names) or (_drops(kind) and _scales_samples(module))
+
+
+def _kept(module: nn.Module, names: Set[str]) -> Iterator[types.FunctionType]:
+    """The functions among what a module of the user's has as attributes, and in them."""
+    own = vars(module)
+    return (one for name in own.keys() - _OWN for one in functions_of(own[name], names))
 
 
 def _drops(kind: type) -> bool:
@@ -128,7 +134,7 @@ def _scales(kind: Any, chance: Any, values: tuple[Any, ...], module: nn.Module) 
 def _kind_asks(kind: Any, names: frozenset[str]) -> bool:
     if kind.train is not nn.Module.train:
         return True
-    return any(asks(function) for name, function in _functions(kind) if _is_reached(name, names))
+    return any(asks(function) for name, function in defined(kind) if _is_reached(name, names))
 
 
 def _is_reached(name: str, names: frozenset[str] | set[str]) -> bool:
@@ -137,16 +143,6 @@ def _is_reached(name: str, names: frozenset[str] | set[str]) -> bool:
     """
     return name in names or (
         "getattr" in names and any(len(part) >= _SHORTEST and part in name for part in names)
-    )
-
-
-def _functions(kind: Any) -> Iterator[tuple[str, Any]]:
-    """What a user's class and the user's classes above it define, by name."""
-    return (
-        (name, value)
-        for base in kind.__mro__
-        if not _is_torchs(base.__module__)
-        for name, value in vars(base).items()
     )
 
 
@@ -160,7 +156,7 @@ def _reached(kinds: frozenset[type]) -> frozenset[str]:
         found = [
             value
             for kind in kinds
-            for name, value in _functions(kind)
+            for name, value in defined(kind)
             if id(value) not in done and _is_reached(name, names)
         ]
         if not found:
@@ -171,41 +167,41 @@ def _reached(kinds: frozenset[type]) -> frozenset[str]:
 
 
 def _names_in(function: Any, depth: int = _DEPTH) -> set[str]:
-    function = _plain(function)
+    function = plain(function)
     if not isinstance(function, types.FunctionType):
         return set()
-    codes = list(_codes(function.__code__))
-    names = {name for code in codes for name in code.co_names}
-    called = (
-        [one for one in (*map(function.__globals__.get, names), *_held(function)) if _is_users(one)]
-        if depth
-        else []
-    )
-    texts = (
-        {text for code in codes for text in code.co_consts if isinstance(text, str)}
+    names = names_in(function)
+    called = callees(function) if depth else ()
+    return {*names}.union(_texts(function, names), *(_named_by(one, depth - 1) for one in called))
+
+
+def _texts(function: types.FunctionType, names: Set[str]) -> Set[str]:
+    """The texts by which a function may read attributes."""
+    return (
+        {text for code in codes(function.__code__) for text in code.co_consts if isinstance(text, str)}
         if "getattr" in names
-        else ()
+        else set()
     )
-    return names.union(texts, *(_names_in(one, depth - 1) for one in called))
+
+
+def _named_by(function: types.FunctionType, depth: int) -> set[str]:
+    """The names in a function that somebody calls, and its own."""
+    return {function.__name__} | _names_in(function, depth)
 
 
 def asks(function: Any, depth: int = _DEPTH) -> bool:
     """Whether a function, or one that it calls by a global name, asks for a mode, other
     than to tell dropout.
     """
-    function = _plain(function)
-    return isinstance(function, types.FunctionType) and any(
-        _code_asks(code, function, depth) for code in _codes(function.__code__)
-    )
-
-
-def _code_asks(code: types.CodeType, function: types.FunctionType, depth: int) -> bool:
-    if not _TELLS.isdisjoint(code.co_names) and not _tells_dropout_alone(function):
-        return True
-    if not depth:
+    function = plain(function)
+    if not isinstance(function, types.FunctionType):
         return False
-    named = (function.__globals__.get(name) for name in code.co_names)
-    return any(asks(one, depth - 1) for one in (*named, *_held(function)) if _is_users(one))
+    names = names_in(function)
+    if not _TELLS.isdisjoint(_texts(function, names)):
+        return True
+    if not _TELLS.isdisjoint(names) and not _tells_dropout_alone(function):
+        return True
+    return bool(depth) and any(asks(one, depth - 1) for one in callees(function))
 
 
 @cache
@@ -244,50 +240,10 @@ def _told(call: ast.Call, function: types.FunctionType) -> list[ast.expr]:
         return [*call.args[2:3], *(one.value for one in call.keywords if one.arg == "training")]
     if name == "scaled_dot_product_attention":
         return [one.value for one in call.keywords if one.arg == "dropout_p"]
-    called = _plain(function.__globals__.get(name)) if isinstance(call.func, ast.Name) else None
+    called = plain(function.__globals__.get(name)) if isinstance(call.func, ast.Name) else None
     if isinstance(called, types.FunctionType) and called is not function and _tells_dropout_alone(called):
         return [one.value for one in call.keywords if one.arg == "training"]
     return []
 
 
-def _held(function: types.FunctionType) -> Iterator[Any]:
-    """What a function holds in its closure."""
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # nothing yet
-            continue
-
-
-def _is_users(value: Any) -> bool:
-    plain = _plain(value)
-    return isinstance(plain, types.FunctionType) and not _is_torchs(plain.__module__ or "")
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """A function's code and that of the functions written inside it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
-
-
-def _plain(function: Any) -> Callable[..., Any] | Any:
-    while True:
-        if isinstance(function, partial):
-            function = function.func
-        elif isinstance(function, (staticmethod, classmethod, types.MethodType)):
-            function = function.__func__
-        elif isinstance(function, property):
-            function = function.fget
-        elif isinstance(function, types.FunctionType) and hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
-        else:
-            return function
-
-
-def _is_torchs(module: str) -> bool:
-    return module == "torch" or module.startswith("torch.")
-
-
-__all__ = ["asks", "leaves_gradients", "trains_alike"]
+__all__ = ["asks", "leaves_gradients", "makes_gradients", "trains_alike"]
