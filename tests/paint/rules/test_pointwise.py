@@ -145,3 +145,55 @@ def test_a_counter_in_a_buffer_counts_in_a_copy() -> None:
     graph = prunus.trace(model, torch.zeros(1, 3, 4, 4, dtype=torch.float64))
     assert graph.num_channels == 6 and float(model.count) == 0.0
     assert float(graph.twin.numbers["count"]) == 0.0
+
+
+OTHER_NUMBERS: dict[str, Run] = {
+    "rounded to half precision": lambda m, y: (y + 0.1).half().double(),
+    "rounded to bfloat16": lambda m, y: (y - 1.3).bfloat16().double(),
+    "computed in half precision": lambda m, y: nn.functional.softplus(y.half()).double(),
+    "computed in bfloat16": lambda m, y: nn.functional.softplus(y.bfloat16()).double(),
+    "beyond 8 bits": lambda m, y: (y.long() + 300).to(torch.uint8).double(),
+    "below 8 bits": lambda m, y: (y.long() - 3).to(torch.uint8).double(),
+    "out of range": lambda m, y: (y + 300.5).to(torch.int8).double() * 0 + y,
+    "bits read as a whole number": lambda m, y: (y + 1.5).view(torch.int64).double() * 1e-18,
+    "bits of numbers half as long": lambda m, y: (y + 1.5).view(torch.int32).double() * 1e-9,
+    "a gate along a row": lambda m, y: nn.functional.glu(y + 0.5, -1),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_NUMBERS)
+def test_what_is_not_zero_becomes_another_number(name: str) -> None:
+    """A convolution without padding takes it up in its bias, where it is known."""
+    goes(lambda m, y: m.plain(OTHER_NUMBERS[name](m, y)), plain=nn.Conv2d(8, 8, 1))
+
+
+def test_what_wraps_around_is_known() -> None:
+    assert leaks(goes(OTHER_NUMBERS["beyond 8 bits"])).tolist() == [44.0] * 8
+    assert (
+        leaks(goes(OTHER_NUMBERS["rounded to half precision"])).tolist()
+        == [float(torch.tensor(0.1).half())] * 8
+    )
+
+
+def test_channels_read_as_numbers_of_another_length_stay() -> None:
+    def run(m: Between, y: Tensor) -> Tensor:
+        last = y.permute(0, 2, 3, 1).contiguous().view(torch.int32).double() * 1e-9
+        return m.narrow(last.permute(0, 3, 1, 2))
+
+    result = halved(run, narrow=nn.Conv2d(16, 8, 1))
+    assert "read as numbers of another length" in " ".join(pin.reason for pin in result.graph.pinned)
+
+
+POLES: dict[str, Run] = {
+    "addcdiv": lambda m, y: torch.addcdiv(y + 0.5, y, m.var),
+    "addcdiv of named tensors": lambda m, y: torch.addcdiv(y, tensor1=y + 1, tensor2=m.var),
+    "acosh": lambda m, y: y * torch.acosh(m.var * 8),
+    "polygamma": lambda m, y: y * torch.polygamma(1, m.var),
+    "a Bessel function": lambda m, y: y * torch.special.modified_bessel_k0(m.var),
+}
+
+
+@pytest.mark.parametrize("name", POLES)
+def test_removed_slots_stay_off_poles(name: str) -> None:
+    """The masked network is finite, which `goes` asserts."""
+    goes(POLES[name], var=torch.ones(8, 1, 1))

@@ -25,16 +25,18 @@ from prunus.paint.records import (
     zero_if_either,
 )
 
-_DIVISIONS = frozenset({"div", "divide", "true_divide", "floor_divide", "remainder", "fmod"})
+# By the place of the divisor.
+_DIVISIONS = dict.fromkeys("div divide true_divide floor_divide remainder fmod".split(), 1) | {"addcdiv": 2}
 _UNDEFINED = frozenset(
-    "reciprocal rsqrt log log2 log10 pow float_power logit xlogy lgamma digamma".split()
-)  # for some numbers
+    "reciprocal rsqrt log log2 log10 pow float_power logit xlogy lgamma digamma polygamma acosh".split()
+)  # for some numbers, like many of the special functions
 _PRODUCTS = frozenset({"mul", "mul_", "div", "div_", "multiply", "true_divide"})
 # What these make of some operands does not depend on the others: a slope times zero, a choice between equals.
 # Tried with some numbers for those.
 _INDIFFERENT = frozenset(
     "where masked_fill prelu _prelu_kernel rrelu_with_noise lerp addcmul addcdiv fmod remainder xlogy".split()
 )
+_HALF = frozenset({torch.float16, torch.bfloat16})
 _TRIED = (-2.5, -0.7, 0.3, 1.0, 4.0)
 
 
@@ -93,11 +95,11 @@ def _look_for_hazards(
     """
     name = call.operator.rstrip("_")
     if name in _DIVISIONS:
-        divisor = call.arg(1, "other")
+        divisor = call.arg(_DIVISIONS[name], "tensor2" if name == "addcdiv" else "other")
         if isinstance(divisor, Tensor) and id(divisor) in operands and (operands[id(divisor)] == 0).any():
             call.canvas.hazard(divisor, labels[id(divisor)], call.operator)
     elif (
-        name in _UNDEFINED
+        (name in _UNDEFINED or name.startswith("special_"))
         and all(np.isfinite(dead).all() for dead in operands.values())
         and not np.isfinite(result).all()
     ):
@@ -198,10 +200,21 @@ def _apply(call: Call, values: tuple[float, ...]) -> float:
 
 
 def _run(call: Call, values: tuple[float, ...]) -> float:
+    """In the precision of the call where that is half, which constants of a network in it do not exceed; else
+    in the widest, as a network may be turned into any.
+    """
+    half = any(t.dtype in _HALF for t in call.tensors)
+    found = _attempt(call, values, half)
+    return _attempt(call, values, False) if half and math.isnan(found) else found
+
+
+def _attempt(call: Call, values: tuple[float, ...], half: bool) -> float:
     rest = iter(values)
 
     def stand_in(value: Any) -> Any:
-        return torch.tensor([next(rest)], dtype=_kind(value.dtype)) if isinstance(value, Tensor) else value
+        if not isinstance(value, Tensor):
+            return value
+        return torch.tensor([next(rest)], dtype=value.dtype if half else _kind(value.dtype))
 
     try:
         args = [stand_in(a) for a in call.args]

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from prunus.paint.call import Call, Rule
-from prunus.paint.records import Labels, Paint, Stripe, Values, constant, is_zero, zero_or_unknown
+from prunus.paint.records import Labels, Paint, Stripe, Values, constant, is_zero, uniform, zero_or_unknown
 
 
 def keep(call: Call) -> Sequence[Paint]:
@@ -20,16 +21,53 @@ def keep(call: Call) -> Sequence[Paint]:
 
 
 def converted(call: Call) -> Sequence[Paint]:
-    """Another type of numbers: what a removed slot holds is rounded towards zero, or only whether it is zero
-    is left. A plain number, which vmap makes a tensor of, has no slots.
+    """Another type of numbers: what a removed slot holds is converted with the rest, so rounded, cut off or
+    wrapped around. A plain number, which vmap makes a tensor of, has no slots.
     """
     if not call.tensors:
         return ((),)
-    paint, kind = call.paint(call.tensors[0]), call.outputs[0].dtype
-    if kind.is_floating_point or kind.is_complex:
+    before, after = call.tensors[0].dtype, call.outputs[0].dtype
+    paint = call.paint(call.tensors[0])
+    if _holds(after, before):
         return (paint,)
-    turned = np.trunc if kind != torch.bool else lambda dead: np.where(np.isnan(dead), np.nan, dead != 0)
-    return (tuple(y if is_zero(y.dead) else Stripe(y.axis, y.labels, turned(y.dead)) for y in paint),)
+    return (tuple(Stripe(y.axis, y.labels, _converted(y.dead, before, after)) for y in paint),)
+
+
+def _holds(kind: torch.dtype, numbers: torch.dtype) -> bool:
+    """Whether a type has all numbers of another one."""
+    return (kind.is_floating_point or kind.is_complex) and torch.promote_types(kind, numbers) == kind
+
+
+def _converted(dead: Values, before: torch.dtype, after: torch.dtype) -> Values:
+    """By torch itself, as far as that says what becomes of a number."""
+    if is_zero(dead) or before.is_complex:
+        return zero_or_unknown(dead)
+    value = uniform(dead)
+    given = dead.copy() if value is None else dead[:1].copy()
+    if not before.is_floating_point or after.is_floating_point or after.is_complex or after == torch.bool:
+        known = ~np.isnan(given)
+    else:  # processors do not agree on numbers that are out of range
+        known = (given > torch.iinfo(after).min - 1) & (given < torch.iinfo(after).max + 1)
+    with _disable_current_modes():
+        turned = torch.from_numpy(np.where(known, given, 0.0)).to(before).to(after).to(torch.complex128).real
+    found = np.where(known, turned.numpy(), np.nan)
+    return found if value is None else constant(float(found[0]), len(dead))
+
+
+def bits(call: Call) -> Sequence[Paint]:
+    """view as another type: the same bits are other numbers, but for zero; numbers of another length share
+    out the last axis.
+    """
+    x, out = call.tensors[0], call.outputs[0]
+    last = [y for y in call.paint(x) if y.axis == x.dim() - 1 and x.shape[-1] != out.shape[-1]]
+    call.pin(last, "the channels are read as numbers of another length")
+    return (
+        tuple(
+            Stripe(y.axis, y.labels, zero_or_unknown(y.dead))
+            for y in call.paint(x)
+            if all(y is not one for one in last)
+        ),
+    )
 
 
 def filled(call: Call) -> Sequence[Paint]:
@@ -77,6 +115,8 @@ def permute(call: Call) -> Sequence[Paint]:
 def reshape(call: Call) -> Sequence[Paint]:
     """view, reshape, flatten, squeeze, unsqueeze: found from the two shapes alone."""
     x, out = call.tensors[0], call.outputs[0]
+    if x.dtype != out.dtype:
+        return bits(call)
     stripes = [
         stripe
         for found in call.paint(x)
@@ -281,12 +321,12 @@ def pixel_shuffle(call: Call) -> Sequence[Paint]:
 
 
 def glu(call: Call) -> Sequence[Paint]:
-    """Gated linear unit: the two halves of the axis are coupled; x * sigmoid(0) of a removed slot is 0 where
+    """Gated linear unit: the two halves of the axis are coupled; x * sigmoid(y) of a removed slot is 0 where
     x is.
     """
     x = call.tensors[0]
     axis = call.arg(1, "dim", -1) % x.dim()
-    stripes = [stripe for stripe in call.paint(x) if stripe.axis != axis]
+    stripes = [Stripe(y.axis, y.labels, zero_or_unknown(y.dead)) for y in call.paint(x) if y.axis != axis]
     for stripe in call.stripes(x, axis):
         half = len(stripe.labels) // 2
         call.canvas.couple(stripe.labels[:half], stripe.labels[half:])
