@@ -4,7 +4,7 @@ are the same, and quick.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,12 @@ class Program:
     records: Sequence[Record]
     outputs: Sequence[Tensor]
     names: Mapping[int, str]  # by `id` of the tensor
+
+    @property
+    def read(self) -> Iterator[str]:
+        """The names of those that it did read."""
+        used = {id(tensor) for record in self.records for tensor in record.tensors}
+        return (name for key, name in self.names.items() if key in used)
 
 
 def program_of(records: Sequence[Record], outputs: Iterable[Tensor], modules: Mapping[str, Any]) -> Program:

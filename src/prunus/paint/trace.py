@@ -32,11 +32,12 @@ from prunus.paint.records import Mark
 from prunus.paint.rules.extended import load_rules
 from prunus.paint.source import Neutral, paint_sources
 from prunus.paint.state import State, state_of
-from prunus.paint.train_paint import Forward, keep_readable, share
+from prunus.paint.train_paint import Forward, keep_readable, share, unread
 from prunus.paint.widths import KeepsWidth, SiteLog
 
 _OVER_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, KeepsWidth)  # whose statistics are surely there
 _SHARDING = ("torch.distributed.fsdp", "torch.distributed._composable", "torch.distributed.tensor")
+FACTORS = (0.5, 2.0, 0.25, 4.0)  # of the lengths of inputs
 _SIDE = 288  # pixels: a multiple of what networks halve
 
 
@@ -71,12 +72,15 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     then, stays.
     """
     runs, neutral = _runs(model, (args, kwargs))
-    for one in runs:
+    others = _other_sizes(model, runs, neutral)
+    for one in (*runs, *others):
         keep_sizes_out(one.canvas, partial(_repainted, model, one, neutral))
         for hazard in one.canvas.hazards:
             one.canvas.pins.append(
                 Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where)
             )
+    for other in others:
+        share(runs[0], other)
     if len(runs) == 1:
         return runs[0].graph(model)
     share(*runs)
@@ -209,6 +213,32 @@ def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
         raise TraceError(str(failure)) from failure
     _warn_of_training(type(model).__name__, keep_readable(eval_run), failure)
     return None
+
+
+def _other_sizes(model: nn.Module, runs: Sequence[_Run], neutral: frozenset[Neutral]) -> list[_Run]:
+    """The forwards on larger and smaller inputs that read parameters which the painted ones do not: half and
+    twice as long ones are listened to, and those of a quarter and four times, where something is not read.
+    """
+    left = set.intersection(*({source.name for source in unread(run)} for run in runs))
+    found: list[_Run] = []
+    for factor in FACTORS if left else ():
+        inputs = map_tensors(runs[0].inputs, partial(_resized, factor=factor))
+        try:
+            read = left.intersection(_listen(model, inputs).read)
+            if read:
+                found.append(_paint(model, inputs, neutral, watched=runs[0].log is not None))
+        except (TraceError, ArgumentError):
+            continue  # too small, or of one size only
+        left -= read
+    return found
+
+
+def _resized(tensor: Tensor, factor: float) -> Tensor:
+    """An image or a signal of another size."""
+    if tensor.dim() < 3 or not tensor.is_floating_point():
+        return tensor
+    lengths = [max(1, round(n * factor)) for n in tensor.shape[2:]]
+    return torch.empty([*tensor.shape[:2], *lengths], dtype=tensor.dtype, device="meta")
 
 
 def _larger(tensor: Tensor) -> Tensor:

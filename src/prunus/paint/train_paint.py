@@ -1,7 +1,7 @@
-"""What only training runs, such as auxiliary heads, is painted as well: what it couples, pins and relies on
-counts like the rest.
+"""What only training runs, such as auxiliary heads, or only inputs of another size, is painted as well: what
+it couples, pins and relies on counts like the rest.
 
-The two forwards are painted apart, each with colours of its own beyond those of the parameters, which are the
+Two forwards are painted apart, each with colours of its own beyond those of the parameters, which are the
 first and the same in both.
 """
 
@@ -24,7 +24,7 @@ from prunus.paint.source import Source, colours_of
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """One forward of a model that was painted, in eval or in train mode."""
+    """One forward of a model that was painted, in eval or in train mode, on inputs of one size."""
 
     canvas: Canvas
     twin: Twin
@@ -42,7 +42,7 @@ def keep_readable(run: Forward) -> list[str]:
     A stripe reads channels in the number that its weight takes. Where neither the forward nor another such
     stripe makes that many, it reads anything.
     """
-    left = [source for source in _unread(run) if source.is_parameter and source.tensor.numel() > 1]
+    left = unread(run)
     stripes = [
         stripe
         for record in run.canvas.records
@@ -87,19 +87,22 @@ def share(first: Forward, second: Forward) -> None:
     sides, count = (first, second), colours_of(first.sources)
     agree(*((run.canvas.records, run.twin.modules, run.canvas.leaks) for run in sides))
     known = [_known(run, count) for run in sides]
-    seen = [
-        {source.name for source in run.sources} - {source.name for source in _unread(run)} for run in sides
-    ]
+    seen = [_read(run) for run in sides]
     for run, (edges, pins, marks), read in zip(sides, reversed(known), reversed(seen)):
         canvas = run.canvas
         canvas.edges.append(edges)
         canvas.pins.extend(pins)
         for kept, found in zip((canvas.consumed, canvas.made, canvas.relied), marks):
             kept.extend(found)
-        canvas.read_elsewhere = {id(source.tensor) for source in run.sources if source.name in read}
+        canvas.read_elsewhere |= {id(source.tensor) for source in run.sources if source.name in read}
     alone = [_alone(run, count) for run in sides]
     for run, pins in zip(sides, reversed(alone)):
         run.canvas.pins.extend(pins)
+
+
+def unread(run: Forward) -> list[Source]:
+    """Parameters of more than one number that a forward does not read."""
+    return [source for source in _unread(run) if source.is_parameter and source.tensor.numel() > 1]
 
 
 def _unread(run: Forward) -> list[Source]:
@@ -107,6 +110,12 @@ def _unread(run: Forward) -> list[Source]:
         id(tensor) for record in run.canvas.records for tensor in record.tensors
     } | run.canvas.standing_for
     return [source for source in run.sources if id(source.tensor) not in used]
+
+
+def _read(run: Forward) -> set[str]:
+    """Parameters that a forward reads, or another one that it was told of."""
+    names = {source.name for source in run.sources} - {source.name for source in _unread(run)}
+    return names | {source.name for source in run.sources if id(source.tensor) in run.canvas.read_elsewhere}
 
 
 Known = tuple[tuple[Labels, Labels], list[Mark], tuple[list[Labels], list[Labels], list[Labels]]]
