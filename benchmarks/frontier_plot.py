@@ -1,4 +1,5 @@
-"""The frontier of training time as a drawing: accuracy over cost, a panel for every set of data.
+"""The frontier of training time as a drawing: accuracy over cost, a panel for every set of data and all full
+schedules.
 
 python -m benchmarks.frontier_plot
 """
@@ -13,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks.environment import RESULTS
-from benchmarks.frontier_table import KIND, at_best, converged
-from benchmarks.frontier_variants import AT_ONCE, CONTROL, EASY_AT_ONCE, FAST, RULE, SCRATCH
+from benchmarks.frontier_table import ALIKE, at_best, converged
+from benchmarks.frontier_variants import AT_ONCE, CONTROL, EASY_AT_ONCE, FAST, REMOVAL, RULE, SCRATCH
 from benchmarks.rows import Row, kept
 from prunus.report.canvas import AFTER, BEFORE, INK, MUTED, SMALL, entitled, grid, styled
 from prunus.report.canvas import RULE as LINE
@@ -26,6 +27,7 @@ LINES = {
     RULE: ("two-fold, half of the MACs left", AFTER, "o-"),
     AT_ONCE: ("two-fold, filters gone early", AFTER, "D-"),
     EASY_AT_ONCE: ("the same, easy samples gone by chance", AFTER, "^--"),
+    REMOVAL: ("all data, filters gone in the middle", AFTER, "s-"),
     FAST: ("fast", BEFORE, "o-"),
 }
 WIDTH, PANEL = 760.0, 210.0  # pixels
@@ -42,12 +44,14 @@ def main() -> None:
 @styled
 def drawing(rows: Sequence[Row], width: float) -> str:
     """All panels, as one SVG file."""
-    kinds = list(dict.fromkeys(tuple(row[name] for name in KIND) for row in rows))
-    canvas, panels = grid(width, len(kinds), panel=PANEL, head=72, foot=44)
+    kinds = list(dict.fromkeys(tuple(row[name] for name in ALIKE) for row in rows))
+    canvas, panels = grid(width, len(kinds), panel=PANEL, head=88, foot=44)
     for kind, axes in zip(kinds, panels, strict=True):
-        called, network, epochs, _ = kind
+        called, network, _ = kind
         entitled(canvas, axes, f"{called}, {network}: accuracy, %")
-        panel(axes, [row for row in rows if tuple(row[name] for name in KIND) == kind])
+        here = [row for row in rows if tuple(row[name] for name in ALIKE) == kind]
+        epochs = min(row["epochs"] for row in here)
+        panel(axes, here, epochs)
         axes.set_xlabel(f"cost, of {epochs} epochs", fontsize=SMALL, loc="right", labelpad=4)
     handles = {title: handle for axes in panels for handle, title in zip(*axes.get_legend_handles_labels())}
     titles = [title for title, _, _ in LINES.values() if title in handles]
@@ -64,11 +68,14 @@ def drawing(rows: Sequence[Row], width: float) -> str:
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{COLOURS}", 1)
 
 
-def panel(axes: Axes, rows: Sequence[Row]) -> None:
-    """One set of data: every way's accuracies, with their standard deviation, joined over the budgets."""
+def panel(axes: Axes, rows: Sequence[Row], epochs: int) -> None:
+    """One set of data: every way's accuracies, with their standard deviation, joined over the costs, which
+    are of so many epochs.
+    """
+    scaled = [row | {name: row[name] * row["epochs"] / epochs for name in ("cost", "budget")} for row in rows]
     axes.set_xscale("log")
     for name, (title, colour, style) in LINES.items():
-        here = [row for row in rows if row["variant"] == name]
+        here = [row for row in scaled if row["variant"] == name]
         each = [[row for row in here if row["budget"] == one] for one in sorted({r["budget"] for r in here})]
         if not each:
             continue
@@ -83,7 +90,7 @@ def panel(axes: Axes, rows: Sequence[Row]) -> None:
             markersize=5,
             elinewidth=1,
         )
-    costs = sorted({row["budget"] for row in rows})
+    costs = sorted({row["budget"] for row in scaled})
     axes.set_xticks(costs, [f"{cost:g}" for cost in costs])
     axes.set_xticks([], minor=True)
     axes.yaxis.set_major_locator(MaxNLocator(5))

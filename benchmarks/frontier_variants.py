@@ -20,6 +20,7 @@ FREEZE = 0.5  # part of the epochs that train the smaller network
 TEACHER = 1 / 3  # of the epochs train the teacher, besides
 LISTENING = 1 / 3  # of a step's cost is the teacher's forward
 CONTROL, SCRATCH = "all data, shortened", "half of the MACs, from scratch"
+REMOVAL = "removal in the middle, half of the MACs"
 FAST = "fast"
 FAST_RULE = "fast and two-fold: lower bound, half of the MACs"
 FAST_AT_ONCE = f"{FAST_RULE}, at once"
@@ -142,7 +143,7 @@ VARIANTS: dict[str, Variant] = {
     "two-fold: paper's rule, softer": Variant(partial(papers, True), share=0.75),
     "two-fold: paper's rule": Variant(partial(papers, False), share=0.7),
     SCRATCH: Variant(small=True),
-    "removal in the middle, half of the MACs": Variant(removal=True),
+    REMOVAL: Variant(removal=True),
     RULE: Variant(bounded, share=0.8, removal=True),
     f"{RULE}, early": Variant(bounded, share=0.8, removal=True, freeze=0.75),
     AT_ONCE: Variant(bounded, share=0.8, removal=True, freeze=0.9),

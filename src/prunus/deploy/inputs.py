@@ -49,11 +49,12 @@ def free_batch(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 @contextmanager
 def tensors_alone(model: nn.Module, outputs: Any) -> Iterator[None]:
-    """Within, the forward returns tensors and nothing else, where its outputs hold what no file can: a text,
-    a number.
+    """Within, the forward returns tensors and nothing else, where its outputs hold texts and numbers besides,
+    which no file can. Objects that nobody looks into are left to the exporter, which refuses them.
     """
     leaves, _ = _pytree.tree_flatten(outputs)
-    if all(leaf is None or isinstance(leaf, Tensor) for leaf in leaves):
+    besides = [leaf for leaf in leaves if leaf is not None and not isinstance(leaf, Tensor)]
+    if not besides or not all(isinstance(leaf, (str, bytes, int, float, complex)) for leaf in besides):
         yield
         return
     plain, own = model.forward, vars(model).get("forward")
