@@ -37,7 +37,7 @@ from prunus.paint.widths import KeepsWidth, SiteLog
 
 _OVER_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, KeepsWidth)  # whose statistics are surely there
 _SHARDING = ("torch.distributed.fsdp", "torch.distributed._composable", "torch.distributed.tensor")
-FACTORS = (0.5, 2.0, 0.25, 4.0)  # of the lengths of inputs
+_FACTORS = (0.5, 2.0, 0.25, 4.0)  # of the lengths of inputs
 _SIDE = 288  # pixels: a multiple of what networks halve
 
 
@@ -221,7 +221,9 @@ def _other_sizes(model: nn.Module, runs: Sequence[_Run], neutral: frozenset[Neut
     """
     left = set.intersection(*({source.name for source in unread(run)} for run in runs))
     found: list[_Run] = []
-    for factor in FACTORS if left else ():
+    for factor in _FACTORS:
+        if not left:
+            break
         inputs = map_tensors(runs[0].inputs, partial(_resized, factor=factor))
         try:
             read = left.intersection(_listen(model, inputs).read)

@@ -22,7 +22,7 @@ from prunus.report.canvas import (
     width_of,
 )
 from prunus.report.labels import HIGH, Box, around, least_hidden
-from prunus.report.words import points_of
+from prunus.report.words import short
 
 Row = Mapping[str, Any]
 LEFT, TOP, RIGHT, FOOT = 34.0, 34.0, 30.0, 44.0  # pixels around the axes
@@ -72,7 +72,7 @@ def _name(axes: Axes, canvas: Canvas, trials: Sequence[Row], limit: float) -> No
         taken += [(x - 6, high - 6, x + 6, high + 6), (x - 2, low, x + 2, high)]
     room = (LEFT, FOOT, canvas.width, canvas.height - TOP + 10)
     line = float(axes.transData.transform((0, limit))[1])
-    text = f"limit {points_of(limit)}"
+    text = f"limit {short(limit, 1)}"
     ends = [canvas.width - RIGHT - width_of(text), LEFT + 6]
     places = [
         (left, line + lift, left + width_of(text), line + lift + HIGH)

@@ -182,14 +182,9 @@ def number(value: float) -> str:
     return text.replace("-", MINUS, 1) if value < 0 else text
 
 
-def points_of(value: float) -> str:
-    """Points whose unit is not known: one decimal, or of what is below one three significant digits."""
-    return f"{value:.1f}" if abs(value) >= 1 or not value else number(value)
-
-
-def short(value: float) -> str:
-    """A number whose unit is not known: two decimals, or of what is below one three significant digits."""
-    return f"{value:.2f}" if abs(value) >= 1 or not value else number(value)
+def short(value: float, decimals: int = 2) -> str:
+    """A number whose unit is not known: so many decimals, below one three significant digits."""
+    return f"{value:.{decimals}f}" if abs(value) >= 1 or not value else number(value)
 
 
 def metric_title(result: Mapping[str, Any]) -> str:

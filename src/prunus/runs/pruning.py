@@ -20,7 +20,7 @@ from prunus.methods.one_shot import one_shot
 from prunus.methods.shrinking import usual_scope
 from prunus.planning.latency_target import wanted
 from prunus.plans.pins import holding
-from prunus.report.words import points_of
+from prunus.report.words import short
 from prunus.runs.among import check_apart
 from prunus.runs.data import Data, Source, data_of, inputs_of, open_network, read_data, side_of, traced
 from prunus.runs.delivery import check, deliver
@@ -317,8 +317,8 @@ def _none_kept(outcome: Outcome, task: Task | None) -> tuple[str, ...]:
     return (
         (
             f"Nothing was removed: of {len(outcome.trials)} trials none is within the tolerance with {sure:g}"
-            f" % confidence. The best has {points_of(best.metric)}, and {held} show no more than that it"
-            f" is above {points_of(best.lowest)}: hold out more, or allow more points."
+            f" % confidence. The best has {short(best.metric, 1)}, and {held} show no more than that it"
+            f" is above {short(best.lowest, 1)}: hold out more, or allow more points."
         ),
     )
 
