@@ -98,6 +98,7 @@ def test_it_takes_what_prune_takes() -> None:
             "--int8 quantises the ONNX file, which --no-onnx leaves out",
         ),
         (["--int8", "--data", "digits"], 2, "Give exactly one target"),
+        (["--rate", "0.5", "--data", "digits", "--int8-tolerance", "1"], 1, "add --int8"),
         (["--rate", "0.5", "--int8", "--data", "digits", "--int8-tolerance", "-1"], 2, "int8-tolerance"),
         (
             ["--rate", "0.5", "--int8", "--data", "digits", "--confidence", "2"],

@@ -17,6 +17,7 @@ from prunus.models import (
     CifarResNet,
     ShortcutA,
     load_weights,
+    resnet8,
     resnet20,
     resnet32,
     resnet44,
@@ -29,6 +30,7 @@ from prunus.training import evaluate
 # MACs of the convolutions and the linear layer, and parameters. The soft-pruning papers leave out the linear
 # layer's 640 MACs: their ResNet-110 has 252,887,040.
 RESNETS: list[tuple[Callable[..., CifarResNet], int, int]] = [
+    (resnet8, 12_239_488, 75_290),
     (resnet20, 40_551_040, 269_722),
     (resnet32, 68_862_592, 464_154),
     (resnet44, 97_174_144, 658_586),

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from prunus.report import html, words
+from prunus.report import html
+from prunus.report.metric import metric_of
 
 # What figures show of a result.
 DRAWN = "accuracy layers dynamic search training selection soft similarity history latency".split()
@@ -36,7 +37,7 @@ def drawn() -> Iterator[dict[str, Any]]:
     whole, known = html._figures, dict[str, Any]()
 
     def figures(result: dict[str, Any]) -> dict[str, dict[str, str]]:
-        seen = repr([*map(result.get, DRAWN), words.metric_title(result), words.metric_name(result)])
+        seen = repr([*map(result.get, DRAWN), metric_of(result)])
         if seen not in known:
             known[seen] = whole(result)
         return known[seen]
@@ -141,7 +142,7 @@ def lenet_result() -> dict[str, Any]:
         "target": {
             "kind": "tolerance",
             "value": 1.0,
-            "text": "lose at most 1 point on held-out samples",
+            "text": "lose at most 1 point of accuracy on held-out samples",
             "score": "norm-l2",
             "scope": "global",
             "round_to": 1,

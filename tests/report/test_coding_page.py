@@ -55,7 +55,7 @@ def test_the_page_says_what_came_of_it() -> None:
     page = coding_page.render(result())
     text = re.sub(r"<[^>]+>", "", page).replace("\u202f", " ").replace("\u00a0", " ")
     assert "17.1× smaller" in text
-    assert "at most 0.5 points lost on held-out samples" in text
+    assert "at most 0.5 points of accuracy lost on held-out samples" in text
     assert "1.95" in text and "norm.weight" not in text
     assert "The weights are random." in text and "prunus pack resnet20" in text
     assert "<fc>" not in page  # names are text
@@ -85,3 +85,13 @@ def test_long_names_and_many_tensors_fit_a_phone() -> None:
     layers = [dict(result()["layers"][0], name=f"a.very.long.name.of.a.module.{n}.weight") for n in range(60)]
     page = coding_page.render(result(layers=layers))
     assert page.count("<tr>") == 61
+
+
+def test_a_metric_in_a_unit_of_its_own_has_no_points() -> None:
+    found = result(
+        metric="squared error", before=-0.0101, after=-0.0404, limit=-0.02, target={"tolerance": 0.01}
+    )
+    assert coding_page.verdict(found).replace("\u00a0", " ").endswith("smaller, squared error −0.0303")
+    assert ("Squared error", "−0.0101 → −0.0404 on the test set") in coding_page.facts(found)
+    assert coding_page.asked(found).startswith("at most 0.01 of squared error lost")
+    assert coding_page.facts(result())[2] == ("Accuracy", "81.10 → 80.80 on the test set")

@@ -89,7 +89,7 @@ def test_everything_is_told(lenet: dict[str, Any]) -> None:
     text = " ".join(" ".join(checker.text).replace("\u00a0", " ").replace("\u202f", " ").split())
     for expected in (
         "6.2× smaller, 2.8× faster, accuracy −0.2 points",
-        "Pruned to lose at most 1 point on held-out samples by norm-l2, global",
+        "Pruned to lose at most 1 point of accuracy on held-out samples by norm-l2, global",
         "2.1 × 10⁻⁷",
         "Accuracy at each step",
         "after fine-tuning",

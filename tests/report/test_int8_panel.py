@@ -8,6 +8,7 @@ import pytest
 
 from prunus.report import int8_panel, words
 from prunus.report.html import comparison, render
+from prunus.report.verdict import verdict
 
 pytest.importorskip("jinja2", reason="the extra report is not installed")
 pytest.importorskip("matplotlib", reason="the extra report is not installed")
@@ -67,12 +68,12 @@ def test_the_page_shows_networks_trials_and_layers_in_float(
 
 
 def test_the_verdict_is_of_the_file_that_is_delivered(resnet: dict[str, Any], panel: dict[str, Any]) -> None:
-    said = words.verdict(resnet | {"int8": panel}).replace(words.FIXED, " ")
+    said = verdict(resnet | {"int8": panel}).replace(words.FIXED, " ")
     assert said == f"10.9× smaller, 5.6× faster, accuracy {words.MINUS}0.5 points"
     last = comparison(resnet | {"int8": panel})[-3:]
     assert [row["change"] for row in last] == ["10.9×", "5.6×", f"{words.MINUS}0.5 points"]
     panel["networks"][2]["speedup"]["certain"] = False
-    assert "speed unchanged" in words.verdict(resnet | {"int8": panel}).replace(words.FIXED, " ")
+    assert "speed unchanged" in verdict(resnet | {"int8": panel}).replace(words.FIXED, " ")
 
 
 def test_the_sentence_says_what_was_reached(panel: dict[str, Any]) -> None:
@@ -84,3 +85,14 @@ def test_the_sentence_says_what_was_reached(panel: dict[str, Any]) -> None:
     assert int8_panel.text(panel | {"kept_float": [], "weight_bits": 7}).startswith(
         "All 54 layers compute in 8 bits (weights in 7, "
     )
+
+
+def test_a_metric_in_a_unit_of_its_own_has_no_percents(resnet: dict[str, Any], panel: dict[str, Any]) -> None:
+    networks = [row | {"accuracy": -0.01 * (place + 1)} for place, row in enumerate(panel["networks"])]
+    trials = [row | {"metric": -0.031, "lowest": -0.032} for row in panel["trials"]]
+    panel |= {"metric": "squared error", "networks": networks, "trials": trials, "tolerance": 0.01}
+    assert "at most 0.01 of squared error on" in int8_panel.text(panel)
+    last = comparison(resnet | {"int8": panel})[-1]
+    assert [last[key] for key in ("before", "after", "change")] == ["−0.0100", "−0.0300", "−0.0200"]
+    section = int8_panel.section(panel)
+    assert section["trials"][0]["value"] == "−0.0310" and section["networks"][0]["accuracy"] == "−0.0100"

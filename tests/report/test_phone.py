@@ -20,6 +20,8 @@ from tests.report.test_samples import classes, images_of, of_classes, of_masks
 
 from prunus.report import words
 from prunus.report.html import WIDTHS, render
+from prunus.report.metric import metric_words
+from prunus.report.verdict import verdict
 
 pytest.importorskip("jinja2", reason="the extra report is not installed")
 pytest.importorskip("matplotlib", reason="the extra report is not installed")
@@ -45,7 +47,7 @@ STEPS = (
 def steps(*values: float) -> Figure:
     """A run of many steps."""
     each = [{"step": name, "value": value} for name, value in zip(STEPS, values)]
-    return lambda width: accuracy(each, width, "Accuracy")
+    return lambda width: accuracy(each, width, metric_words(None))
 
 
 def trials(*each: tuple[float, float]) -> Figure:
@@ -54,7 +56,7 @@ def trials(*each: tuple[float, float]) -> Figure:
         {"left": left, "value": value, "lowest": value - 1.5, "accepted": value - 1.5 > 96.9}
         for left, value in each
     ]
-    return lambda width: search(rows, 96.9, width)
+    return lambda width: search(rows, 96.9, width, metric_words(None))
 
 
 def trainings(*lengths: int) -> Figure:
@@ -64,7 +66,7 @@ def trainings(*lengths: int) -> Figure:
         {"name": name, "epochs": curve(length, 20.0, 98.0, validation=number == 0)}
         for number, (name, length) in enumerate(zip(names, lengths))
     ]
-    return lambda width: plots.training(stages, width)
+    return lambda width: plots.training(stages, width, metric_words(None))
 
 
 def with_names(name: str) -> dict[str, Any]:
@@ -124,7 +126,7 @@ FIGURES: dict[str, Figure] = {
     "many epochs after one": trainings(1, 60),
     "three stages": trainings(30, 2, 2),
     "one epoch": trainings(1),
-    "small losses": lambda width: plots.training(SMALL, width),
+    "small losses": lambda width: plots.training(SMALL, width, metric_words(None)),
 }
 CASES: dict[str, dict[str, Any]] = {
     "LeNet": lenet_result(),
@@ -250,6 +252,6 @@ def test_a_headline_breaks_before_it_is_too_wide(name: str) -> None:
 def test_a_metric_of_a_long_name_breaks(lenet: dict[str, Any]) -> None:
     result = copy.deepcopy(lenet)
     result["accuracy"]["metric"] = "balanced accuracy over regions, percent"
-    assert "balanced accuracy over regions −0.2 points" in words.verdict(result)
+    assert "balanced accuracy over regions −0.2 points" in verdict(result)
     result["accuracy"]["steps"][0]["step"] = "pruned softly"
-    assert "98.4 % (no dense network was trained)".replace(" %", "\u202f%") in words.verdict(result)
+    assert "98.4 % (no dense network was trained)".replace(" %", "\u202f%") in verdict(result)

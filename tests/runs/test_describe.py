@@ -14,6 +14,7 @@ import prunus
 from prunus.errors import ConfigError
 from prunus.methods.common import Outcome, Target
 from prunus.models import lenet5
+from prunus.report.metric import metric_words
 from prunus.report.result import check
 from prunus.runs.describe import Provenance, describe, files, target_text
 
@@ -51,13 +52,13 @@ def test_files_are_told_with_their_sizes(tmp_path: Path) -> None:
         (Target("rate", 0.5), "lose 50 % of its channels"),
         (Target("macs", 0.25), "25 % of its MACs"),
         (Target("params", 1000), "at most 1,000 parameters"),
-        (Target("tolerance", 1), "lose at most 1 point on held-out samples"),
-        (Target("tolerance", 0.5), "lose at most 0.5 points on held-out samples"),
+        (Target("tolerance", 1), "lose at most 1 point of accuracy on held-out samples"),
+        (Target("tolerance", 0.5), "lose at most 0.5 points of accuracy on held-out samples"),
         (Target("latency", "12ms"), "take at most 12 ms in ONNX Runtime"),
     ],
 )
 def test_a_target_is_told_in_words(target: Target, text: str, outcome: Outcome) -> None:
-    assert target_text(replace(outcome, target=target)) == text
+    assert target_text(replace(outcome, target=target), metric_words(None)) == text
 
 
 def test_where_it_comes_from_is_checked() -> None:

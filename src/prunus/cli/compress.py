@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from prunus.cli.prune import QUANTISE, prune
+from prunus.errors import ConfigError
 
 QUANTISATION = "Quantisation"
+TOLERANCE = 0.5  # points that 8 bits may cost
 
 
 def compress(
@@ -23,17 +25,18 @@ def compress(
         ),
     ] = False,
     int8_tolerance: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--int8-tolerance",
             min=0.0,
-            help="Points of accuracy that 8 bits may cost besides.",
+            show_default=f"{TOLERANCE:g}",
+            help="Points of the metric that 8 bits may cost besides (needs --int8).",
             rich_help_panel=QUANTISATION,
         ),
-    ] = 0.5,
+    ] = None,
     **options: Any,
 ) -> None:
-    """Prune, recover, fold, export and quantise: like prune, with a file in 8 bits at the end.
+    """Prune, recover, fold, export and quantise: like prune, and with --int8 a file in 8 bits at the end.
 
     Layers that cost too much in 8 bits, on samples held out of the training, stay in float.
 
@@ -43,7 +46,10 @@ def compress(
     if int8:
         from prunus.runs.settings import Quantisation
 
-        context.meta[QUANTISE] = Quantisation(int8_tolerance, options["confidence"])
+        points = TOLERANCE if int8_tolerance is None else int8_tolerance
+        context.meta[QUANTISE] = Quantisation(points, options["confidence"])
+    elif int8_tolerance is not None:
+        raise ConfigError("--int8-tolerance limits what 8 bits may cost, and there are none: add --int8.")
     prune(context, **options)
 
 

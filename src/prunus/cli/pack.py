@@ -162,6 +162,7 @@ def unpack(
 
 def _show(result: Mapping[str, Any], report: Path | None) -> None:
     from prunus.report import words
+    from prunus.report.metric import metric_words
 
     rows = [
         (layer["name"], f"{layer['elements']:,}", words.size(layer["bytes"]), f"{layer['bits']:.2f}")
@@ -170,12 +171,11 @@ def _show(result: Mapping[str, Any], report: Path | None) -> None:
     show_table("The largest tensors", ("tensor", "weights", "size", "bits each"), rows, left=1)
     stages = " → ".join(f"{stage} {words.size(size)}" for stage, size in result["stages"].items())
     show(f"\n{stages}")
-    change = (
-        f"; {result['metric']} on the test set {words.short(result['before'])} →"
-        f" {words.short(result['after'])}"
-        if result["after"] is not None
-        else ""
-    )
+    change = ""
+    if result["after"] is not None:
+        metric = metric_words(result["metric"])
+        before, after = (metric.figure(result[key], decimals=2) for key in ("before", "after"))
+        change = f"; {metric.name} on the test set {before} → {after}"
     smaller = words.times(result["original_bytes"], result["bytes"])
     show(bold(result["path"]), f": {words.size(result['bytes'])}, {smaller} smaller{change}.")
     if report is not None:

@@ -11,17 +11,19 @@ from prunus.cli.console import bold, show, show_table
 
 def show_result(result: Mapping[str, Any], folder: Path) -> None:
     """The verdict, figures before and after, accuracy at every step, and the files."""
-    from prunus.report import int8_panel, words
+    from prunus.report import int8_panel
     from prunus.report.html import comparison
+    from prunus.report.metric import metric_of
+    from prunus.report.verdict import verdict
 
-    verdict = words.verdict(result)
-    show("\n", bold(f"{result['model']['name']}: {verdict}"), "\n")
+    show("\n", bold(f"{result['model']['name']}: {verdict(result)}"), "\n")
     rows = [(row["name"], row["before"], row["after"], row["change"]) for row in comparison(result)]
     show_table("", ("", "before", "after", "change"), rows)
     steps = (result["accuracy"] or {}).get("steps", [])
     if len(steps) > 2:
-        path = "  →  ".join(f"{words.figure(step['value'], result)} {step['step']}" for step in steps)
-        show(f"\n{words.metric_title(result)}: {path}")
+        metric = metric_of(result)
+        path = "  →  ".join(f"{metric.figure(step['value'])} {step['step']}" for step in steps)
+        show(f"\n{metric.title}: {path}")
     verification = result["verification"]
     kind = "exact" if verification["exact"] else "inexact"
     show(f"Verified: {verification['mode']} module, {kind}, relative error {verification['relative']:.1e}")
@@ -63,13 +65,14 @@ def show_rate(found: Mapping[str, Any]) -> None:
 
 def show_own(result: Mapping[str, Any], folder: Path) -> None:
     """The metric on the test samples, and where to look."""
-    from prunus.report import words
+    from prunus.report.metric import metric_words
 
     found, name = result["measured"], result["model"]["name"]
-    where = f"on {found['count']:,} {'training' if found['part'] == 'train' else 'test'} {found['of']}"
+    metric, part = metric_words(result["metric"]), "training" if found["part"] == "train" else "test"
+    where = f"on {found['count']:,} {part} {found['of']}"
     show(
         "\n",
-        bold(f"{name}: {result['metric']} {words.short(result['value'])} {where}"),
+        bold(f"{name}: {metric.name} {metric.figure(result['value'], decimals=2)} {where}"),
         f", {folder / 'model.safetensors'}",
     )
 

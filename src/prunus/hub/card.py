@@ -12,6 +12,8 @@ from prunus._foundation.arguments import check_fields, checked
 from prunus.errors import HubError
 from prunus.report import words
 from prunus.report.html import comparison, subtitle
+from prunus.report.metric import metric_of
+from prunus.report.verdict import dense_accuracy, verdict
 
 LONGEST = 24  # layers that are shown at once
 TAGS = ("prunus", "pruning", "structured-pruning", "model-compression")
@@ -134,14 +136,14 @@ def _section(title: str, lines: Iterator[str]) -> list[str]:
 
 
 def _summary(result: Mapping[str, Any], about: About) -> str:
-    verdict = words.verdict(result).replace(words.FIXED, " ")
+    outcome = verdict(result).replace(words.FIXED, " ")
     how, steps, beside = subtitle(result), _steps(result), ""
     if steps and about.control is not None:
-        against = words.metric_change(about.control, steps[-1]["value"], result)
+        against = metric_of(result).change(about.control, steps[-1]["value"])
         beside = f" ({against} against the dense network trained equally)"
-    elif steps and (_tuned(result) or words.dense_accuracy(steps) is None):
+    elif steps and (_tuned(result) or dense_accuracy(steps) is None):
         beside = " (no control: see below)"
-    return f"{_code(result['model']['name'])}, {how[:1].lower()}{how[1:]}: **{verdict}**{beside}."
+    return f"{_code(result['model']['name'])}, {how[:1].lower()}{how[1:]}: **{outcome}**{beside}."
 
 
 def _tuned(result: Mapping[str, Any]) -> int:
@@ -153,8 +155,8 @@ def _figures(result: Mapping[str, Any], about: About) -> Iterator[str]:
     rows = [(_plain(row["name"]), row["before"], row["after"], row["change"]) for row in comparison(result)]
     steps = _steps(result)
     if steps and about.control is not None:
-        difference = words.metric_change(about.control, steps[-1]["value"], result)
-        dense = words.of_metric(about.control, result)
+        difference = metric_of(result).change(about.control, steps[-1]["value"])
+        dense = metric_of(result).text(about.control)
         rows.append(("*Control:* the dense network, trained equally", dense, "", difference))
     yield _table(("", "before", "after", "change"), rows)
     yield _measured(result)
@@ -168,10 +170,11 @@ def _measured(result: Mapping[str, Any]) -> str:
     steps = _steps(result)
     if not steps:
         return "**Accuracy was not measured**: no test samples were given."
-    along = " → ".join(f"{words.figure(step['value'], result)} {step['step']}" for step in steps)
+    metric = metric_of(result)
+    along = " → ".join(f"{metric.figure(step['value'])} {step['step']}" for step in steps)
     path = f" Along the way: {along}." if len(steps) > 2 else ""
     note = result["accuracy"]["note"] or "Who made it measured it by a task of their own."
-    return f"{words.metric_title(result)}: {note}{path}"
+    return f"{metric.title}: {note}{path}"
 
 
 def _control(result: Mapping[str, Any], about: About) -> str:
@@ -184,7 +187,7 @@ def _control(result: Mapping[str, Any], about: About) -> str:
             "The control is the dense network after the same training as the compact one, as measured by"
             " whoever made this; the change in its row is compact against control."
         )
-    if words.dense_accuracy(steps) is None:
+    if dense_accuracy(steps) is None:
         return (
             "**There is no control**: the network was pruned while it trained, and no dense one was trained."
         )

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from prunus.models.catalogue import build, names
 from prunus.models.lenet import LeNet5, LeNet300, lenet5, lenet300
-from prunus.models.resnet import CifarResNet, ShortcutA, resnet20, resnet32, resnet44, resnet56, resnet110
+from prunus.models.resnet import (
+    CifarResNet,
+    ShortcutA,
+    resnet8,
+    resnet20,
+    resnet32,
+    resnet44,
+    resnet56,
+    resnet110,
+)
 from prunus.models.ternausnet import TernausNet, load_encoder, ternausnet
 from prunus.models.unet import UNet, unet
 from prunus.models.vgg import CifarVGG, vgg16_bn
@@ -24,6 +33,7 @@ __all__ = [
     "load_encoder",
     "load_weights",
     "names",
+    "resnet8",
     "resnet20",
     "resnet32",
     "resnet44",

@@ -17,7 +17,7 @@ from prunus._foundation.factories import call, called, nearest, reason, short
 from prunus.errors import MissingExtraError, ModelNameError
 from prunus.models.built import note
 from prunus.models.lenet import lenet5, lenet300
-from prunus.models.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
+from prunus.models.resnet import resnet8, resnet20, resnet32, resnet44, resnet56, resnet110
 from prunus.models.ternausnet import ternausnet
 from prunus.models.unet import unet
 from prunus.models.vgg import vgg16_bn
@@ -25,6 +25,7 @@ from prunus.models.vgg import vgg16_bn
 _OURS: dict[str, Callable[..., nn.Module]] = {
     "lenet5": lenet5,
     "lenet300": lenet300,
+    "resnet8": resnet8,
     "resnet20": resnet20,
     "resnet32": resnet32,
     "resnet44": resnet44,

@@ -125,6 +125,13 @@ def _stage(
 
 @checked(ConfigError)
 @noted
+def resnet8(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
+    """ResNet-8 for CIFAR, one block a stage: 0.08 M parameters, 12.24 M MACs at 32x32."""
+    return CifarResNet(1, num_classes, shortcut, in_channels)
+
+
+@checked(ConfigError)
+@noted
 def resnet20(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
     """ResNet-20 for CIFAR: 0.27 M parameters, 40.55 M MACs at 32x32."""
     return CifarResNet(3, num_classes, shortcut, in_channels)

@@ -8,6 +8,7 @@ from typing import Any
 
 from prunus.report import words
 from prunus.report.html import WIDTHS, fill, require
+from prunus.report.metric import metric_words
 from prunus.report.result import write_text
 
 Result = Mapping[str, Any]
@@ -52,19 +53,15 @@ def verdict(result: Result) -> str:
     smaller = f"{words.times(result['original_bytes'], result['bytes'])} smaller"
     if result["after"] is None:
         return smaller
-    before, after = result["before"], result["after"]
-    change = words.points(after - before)
-    if max(abs(before), abs(after)) < 1:  # in a unit of its own, in which a tenth may be everything
-        change = "±0.0" if words.short(before) == words.short(after) else words.number(after - before)
-    changed = "unchanged" if change == "±0.0" else f"{words.unbroken(change)} points"
-    return f"{smaller}, {words.unbroken(result['metric'])} {changed}"
+    outcome = metric_words(result["metric"]).verdict(result["before"], result["after"])
+    return f"{smaller}, {words.unbroken(outcome)}"
 
 
 def asked(result: Result) -> str:
     """What was asked for, as a sentence goes on."""
     ((kind, value),) = result["target"].items()
     return {
-        "tolerance": f"at most {value:g} point{'s' if value != 1 else ''} lost on held-out samples, with"
+        "tolerance": f"at most {metric_words(result['metric']).amount(value)} lost on held-out samples, with"
         f" {100 * result['confidence']:g}{words.SPACE}% confidence",
         "bytes": f"at most {words.size(value) if value >= 1 else words.percent(value)}",
         "bits": f"{value:g} bits for every weight",
@@ -80,8 +77,9 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("Size", f"{words.size(result['original_bytes'])} → {words.size(result['bytes'])}"),
     ]
     if result["after"] is not None:
-        test = f"{words.short(result['before'])} → {words.short(result['after'])} on the test set"
-        found.append((str(result["metric"]).capitalize(), test))
+        metric = metric_words(result["metric"])
+        before, after = (metric.figure(result[key], decimals=2) for key in ("before", "after"))
+        found.append((metric.title, f"{before} → {after} on the test set"))
     weights = sum(layer["elements"] for layer in result["layers"] if layer["kind"] != "plain")
     if weights:
         bits = 8 * sum(layer["bytes"] for layer in result["layers"]) / weights
@@ -110,7 +108,7 @@ def _search(result: Result, width: float) -> str:
     from prunus.report import trials
 
     tried = [trial | {"left": trial["bytes"] / result["original_bytes"]} for trial in result["trials"]]
-    return trials.search(tried, result["limit"], width, result["metric"], "Bytes")
+    return trials.search(tried, result["limit"], width, metric_words(result["metric"]), "Bytes")
 
 
 __all__ = ["asked", "facts", "render", "require", "rows", "verdict", "write"]

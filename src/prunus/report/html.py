@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from prunus.errors import MissingExtraError
 from prunus.report import by_class, examples, int8_panel, words
+from prunus.report.metric import metric_of
 from prunus.report.result import check
+from prunus.report.verdict import dense_accuracy, verdict
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -41,10 +43,10 @@ def render(result: Result, images: Mapping[str, str] = NO_IMAGES) -> str:
     return fill(
         "report.html.j2",
         result=result,
-        verdict=words.verdict(result),
+        verdict=verdict(result),
         subtitle=subtitle(result),
         comparison=comparison(result),
-        metric=words.metric_title(result),
+        metric=metric_of(result).title,
         layer_table=layer_table(result["layers"]),
         timings=timings_table(result.get("timings") or []),
         runtime=words.RUNTIMES.get(result["target"].get("runtime", ""), result["target"].get("runtime", "")),
@@ -109,16 +111,16 @@ def comparison(result: Result) -> list[dict[str, str]]:
         rows.append({**entry, "change": change})
     steps = (result.get("accuracy") or {}).get("steps", [])
     if steps:
-        first, last = words.dense_accuracy(steps), steps[-1]["value"]
+        metric, first, last = metric_of(result), dense_accuracy(steps), steps[-1]["value"]
         rows.append(
             {
-                "name": f"{words.metric_title(result)} on the test set",
-                "before": "–" if first is None else words.of_metric(first, result),
-                "after": words.of_metric(last, result),
+                "name": f"{metric.title} on the test set",
+                "before": "–" if first is None else metric.text(first),
+                "after": metric.text(last),
                 "change": (
                     "no dense training"
                     if first is None
-                    else words.metric_change(first, last, result)
+                    else metric.change(first, last)
                     if len(steps) > 1
                     else ""
                 ),
@@ -212,20 +214,18 @@ def _figures(result: Result) -> dict[str, dict[str, str]]:
 
     layers = [row for row in result["layers"] if row["width_before"] > 0]
     drawn: dict[str, Callable[[float], str]] = {}
-    steps = (result.get("accuracy") or {}).get("steps", [])
+    steps, metric = (result.get("accuracy") or {}).get("steps", []), metric_of(result)
     if len(steps) > 1:
-        drawn["accuracy"] = lambda width: accuracy(
-            steps, width, words.metric_title(result), words.in_percent(result)
-        )
+        drawn["accuracy"] = lambda width: accuracy(steps, width, metric)
     if layers and not result.get("dynamic"):
         drawn["widths"] = lambda width: plots.layers(layers, "width", width)
         drawn["macs"] = lambda width: plots.layers(layers, "macs", width)
     if result.get("search"):
-        found, name = result["search"], words.metric_name(result)
-        drawn["search"] = lambda width: search(found["trials"], found["limit"], width, name)
+        found = result["search"]
+        drawn["search"] = lambda width: search(found["trials"], found["limit"], width, metric)
     stages = [stage for stage in result.get("training") or [] if stage["epochs"]]
     if stages:
-        drawn["training"] = lambda width: plots.training(stages, width, words.metric_title(result))
+        drawn["training"] = lambda width: plots.training(stages, width, metric)
     if result.get("selection"):
         drawn["kept"] = lambda width: plots.kept(
             result["selection"]["samples"], result["selection"]["total"], width

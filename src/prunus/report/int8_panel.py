@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from prunus.report import words
+from prunus.report.metric import MetricWords, metric_words
+from prunus.report.verdict import network
 
 Panel = Mapping[str, Any]
 NAMES = {"before": "before", "compact": "pruned", "int8": "pruned, INT8"}
@@ -15,8 +17,8 @@ def rows(panel: Panel) -> list[dict[str, str]]:
     """Figures of the ONNX file in 8 bits against that of the original, as `prunus.report.html.comparison`
     gives them.
     """
-    before, after = words.network(panel, "before"), words.network(panel, "int8")
-    sure = after["speedup"]["certain"]
+    before, after = network(panel, "before"), network(panel, "int8")
+    sure, metric = after["speedup"]["certain"], metric_words(panel.get("metric"))
     return [
         _row(
             "INT8 file",
@@ -31,10 +33,10 @@ def rows(panel: Panel) -> list[dict[str, str]]:
             words.times(after["speedup"]["factor"], 1) if sure else "within the noise",
         ),
         _row(
-            f"{words.int8_metric(panel, title=True)} of INT8 on the test set",
-            _percent(before),
-            _percent(after),
-            f"{words.points(after['accuracy'] - before['accuracy'])} points",
+            f"{metric.title} of INT8 on the test set",
+            metric.text(before["accuracy"]),
+            metric.text(after["accuracy"]),
+            metric.change(before["accuracy"], after["accuracy"]),
         ),
     ]
 
@@ -43,19 +45,20 @@ def section(panel: Panel) -> dict[str, Any]:
     """What the page's section shows: the networks, one sentence on the layers, and the trials if one was not
     accepted.
     """
+    metric = metric_words(panel.get("metric"))
     return {
         "networks": [
             {
                 "name": NAMES[row["network"]],
                 "size": words.size(row["bytes"]),
                 "latency": words.milliseconds(row["median_ms"]),
-                "accuracy": _percent(row),
+                "accuracy": metric.text(row["accuracy"]),
             }
             for row in panel["networks"]
         ],
-        "metric": words.int8_metric(panel, title=True),
+        "metric": metric.title,
         "text": text(panel),
-        "trials": [_trial(trial) for trial in panel["trials"]] if len(panel["trials"]) > 1 else [],
+        "trials": [_trial(trial, metric) for trial in panel["trials"]] if len(panel["trials"]) > 1 else [],
         "kept_float": panel["kept_float"],
     }
 
@@ -63,9 +66,7 @@ def section(panel: Panel) -> dict[str, Any]:
 def text(panel: Panel) -> str:
     """How many layers compute in 8 bits, and by what that was decided."""
     done, kept = panel["quantised"], len(panel["kept_float"])
-    limit = (
-        f"{panel['tolerance']:g} point{'s' if panel['tolerance'] != 1 else ''} of {words.int8_metric(panel)}"
-    )
+    limit = metric_words(panel.get("metric")).amount(panel["tolerance"])
     judged = (
         f"on {panel['held_out']:,} held-out samples with {100 * panel['confidence']:g}{words.SPACE}%"
         " confidence"
@@ -75,17 +76,13 @@ def text(panel: Panel) -> str:
     return f"{every} in 8 bits{bits}: so quantising costs at most {limit} {judged}."
 
 
-def _trial(trial: Mapping[str, Any]) -> dict[str, str]:
+def _trial(trial: Mapping[str, Any], metric: MetricWords) -> dict[str, str]:
     return {
         "kept": str(len(trial["kept_float"])),
-        "value": f"{trial['metric']:.1f}{words.SPACE}%",
-        "lowest": f"{trial['lowest']:.1f}{words.SPACE}%",
+        "value": metric.text(trial["metric"]),
+        "lowest": metric.text(trial["lowest"]),
         "verdict": "accepted" if trial["accepted"] else "rejected",
     }
-
-
-def _percent(row: Mapping[str, Any]) -> str:
-    return f"{row['accuracy']:.1f}{words.SPACE}%"
 
 
 def _row(name: str, before: str, after: str, change: str) -> dict[str, str]:

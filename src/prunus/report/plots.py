@@ -29,7 +29,8 @@ from prunus.report.canvas import (
     width_of,
 )
 from prunus.report.labels import levels
-from prunus.report.words import count, milliseconds
+from prunus.report.metric import MetricWords
+from prunus.report.words import MINUS, count, milliseconds, number
 
 Row = Mapping[str, Any]
 
@@ -45,7 +46,7 @@ def layers(rows: Sequence[Row], quantity: str, width: float) -> str:
     """A quantity ("width" or "macs") of every layer before and after: bars from zero, the
     kept part filled.
     """
-    write: Callable[[float], str] = count if quantity == "macs" else lambda number: f"{number:.0f}"
+    write: Callable[[float], str] = count if quantity == "macs" else lambda value: f"{value:.0f}"
     what = "MACs" if quantity == "macs" else "Channels"
     label = f"{what} of {len(rows)} layers before and after"
     draw = _rows if len(rows) <= MOST_ROWS else _skyline
@@ -54,11 +55,11 @@ def layers(rows: Sequence[Row], quantity: str, width: float) -> str:
 
 
 @styled
-def training(stages: Sequence[Row], width: float, metric: str = "Accuracy") -> str:
-    """Loss, and the metric [%] on both splits, over the epochs of all stages in a row."""
+def training(stages: Sequence[Row], width: float, metric: MetricWords) -> str:
+    """Loss, and the metric on both splits, over the epochs of all stages in a row."""
     curves = [
         ("Loss", _recorded(stages, "loss")),
-        (f"{shorten(metric, MOST_LETTERS)}, %", _recorded(stages, "accuracy")),
+        (f"{shorten(metric.title, MOST_LETTERS)}{metric.unit}", _recorded(stages, "accuracy")),
     ]
     curves = [(title, series) for title, series in curves if series]
     columns = 1 if width < NARROW else len(curves)
@@ -278,6 +279,18 @@ def _recorded(stages: Sequence[Row], key: str) -> tuple[tuple[str, str], ...]:
     )
 
 
+def _tick(value: float) -> str:
+    """A number beside an axis."""
+    return f"{value:.{3 if abs(value) < 1 else 4}g}".replace("-", MINUS)
+
+
+def _end(value: float) -> str:
+    """The last number of a curve: as many digits as tell it from others."""
+    if abs(value) < 0.1:
+        return number(value)
+    return f"{value:.{1 if abs(value) >= 10 else 2}f}".replace("-", MINUS)
+
+
 @dataclass(frozen=True)
 class _Name:
     """Of a stage, so many pixels from the left of a panel, on a line above it."""
@@ -309,7 +322,7 @@ def _epochs_shown(count: int) -> tuple[float, float]:
 def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]) -> None:
     """Lines over all epochs, broken and marked between stages, with their names at the right end."""
     start, ends = 0, {}
-    for number, stage in enumerate(stages):
+    for place, stage in enumerate(stages):
         epochs = stage["epochs"]
         x = range(start + 1, start + len(epochs) + 1)
         for name, key in series:
@@ -319,13 +332,13 @@ def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]
             colour = AFTER if name == "validation" or len(series) == 1 else BEFORE
             axes.plot(x, y, color=colour, linewidth=2, marker="o" if len(y) <= 5 else "", markersize=5)
             ends[name] = (float(y[-1]), colour)
-        if number:
+        if place:
             axes.axvline(start + 0.5, color=RULE, linewidth=1)
         start += len(epochs)
     axes.set_xlim(*_epochs_shown(start))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}")
+    axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
     axes.margins(y=0.08)
     low, high = axes.get_ylim()
     room = max(0.0, 0.02 * max(abs(low), abs(high)) - (high - low)) / 2  # so few digits tell heights apart
@@ -334,9 +347,8 @@ def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]
     places = spread([value for value, _ in ends.values()], 0.09 * (high - low))
     for (name, (value, colour)), height in zip(ends.items(), places):
         text = name if len(ends) > 1 else ""
-        shown = f"{value:.1f}" if value > 10 else f"{value:.2f}"
         axes.annotate(
-            f"{shown} {text}".strip(),
+            f"{_end(value)} {text}".strip(),
             (1, height),
             (4, 0),
             xycoords=("axes fraction", "data"),

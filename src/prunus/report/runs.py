@@ -13,6 +13,8 @@ from typing import Any, Literal
 from prunus.errors import ConfigError
 from prunus.report import words
 from prunus.report.html import subtitle
+from prunus.report.metric import metric_of
+from prunus.report.verdict import dense_accuracy
 
 Result = Mapping[str, Any]
 Quantity = Literal["macs", "latency_ms", "bytes"]
@@ -153,7 +155,7 @@ def _samples(runs: Mapping[str, Result]) -> tuple[str, int]:
     for name, result in runs.items():
         if not (result.get("accuracy") or {}).get("steps"):
             raise ConfigError(f"{name} has no accuracy to compare: it was made without --data.")
-        if (metric := words.metric_name(result)) != "accuracy":
+        if (metric := metric_of(result).name) != "accuracy":
             raise ConfigError(
                 f"{name} was measured by {metric}, and a chart of runs is of accuracy: compare two models,"
                 " with --data."
@@ -182,7 +184,7 @@ def _point(name: str, result: Result) -> Point:
 def _original(result: Result) -> Point | None:
     """What a run began with, without its latency; None where that was a state of the same training."""
     steps, before = result["accuracy"]["steps"], result["cost"].get("before")
-    if before is None or len(steps) < 2 or words.dense_accuracy(steps) is None:
+    if before is None or len(steps) < 2 or dense_accuracy(steps) is None:
         return None
     path = Path(result["model"]["name"])
     name = path.parent.name or path.stem if path.suffix == ".safetensors" else path.name

@@ -24,19 +24,19 @@ from prunus.report.canvas import (
     styled,
     width_of,
 )
-from prunus.report.words import number
+from prunus.report.metric import MetricWords
 
 Row = Mapping[str, Any]
 SIDE = 42.0  # pixels at both ends, for half of a name
 
 
 @styled
-def accuracy(steps: Sequence[Row], width: float, metric: str = "Accuracy", percent: bool = True) -> str:
-    """The metric at each step of the run, from before to the end, in percent or in a unit of its own."""
-    steps = [{**step, "text": f"{step['value']:.1f}" if percent else number(step["value"])} for step in steps]
+def accuracy(steps: Sequence[Row], width: float, metric: MetricWords) -> str:
+    """The metric at each step of the run, from before to the end."""
+    steps = [{**step, "text": metric.figure(step["value"])} for step in steps]
     draw = _beside_each_other if _fit(steps, width) else _one_below_the_other
-    unit = " in percent" if percent else ""
-    label = f"{metric}{unit}: " + ", ".join(f"{step['step']} {_number(step)}" for step in steps)
+    unit = " in percent" if metric.percent else ""
+    label = f"{metric.title}{unit}: " + ", ".join(f"{step['step']} {_number(step)}" for step in steps)
     return draw(steps, width).svg(f"accuracy-{width:g}", label)
 
 

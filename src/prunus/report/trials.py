@@ -22,18 +22,16 @@ from prunus.report.canvas import (
     width_of,
 )
 from prunus.report.labels import HIGH, Box, around, least_hidden
-from prunus.report.words import short
+from prunus.report.metric import MetricWords
 
 Row = Mapping[str, Any]
 LEFT, TOP, RIGHT, FOOT = 34.0, 34.0, 30.0, 44.0  # pixels around the axes
 
 
 @styled
-def search(
-    trials: Sequence[Row], limit: float, width: float, metric: str = "accuracy", cost: str = "MACs"
-) -> str:
-    """Every trial of the tolerance search: what is left of a cost [%] against the metric [%] on the
-    validation split.
+def search(trials: Sequence[Row], limit: float, width: float, metric: MetricWords, cost: str = "MACs") -> str:
+    """Every trial of the tolerance search: what is left of a cost [%] against the metric on the validation
+    split.
     """
     canvas = Canvas(width, 260)
     axes = canvas.axes(left=LEFT, top=TOP, right=RIGHT, bottom=FOOT)
@@ -43,16 +41,16 @@ def search(
         axes.vlines(x, [_lowest(trial) for trial in chosen], y, color=AFTER, linewidth=1, zorder=2)
         axes.scatter(x, y, s=46, facecolor=face, edgecolor=AFTER, linewidth=1.5, zorder=3)
     axes.axhline(limit, color=MUTED, linewidth=1, zorder=1)
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=metric.percent))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlim(0, 1.05 * max(100 * trial["left"] for trial in trials))
     heights = [limit, *(trial["value"] for trial in trials), *map(_lowest, trials)]
-    room = 0.15 * max(max(heights) - min(heights), 0.5)
+    room = 0.15 * (max(max(heights) - min(heights), 0.5 if metric.percent else 0.0) or 1.0)
     axes.set_ylim(min(heights) - room, max(heights) + room)
-    _name(axes, canvas, trials, limit)
+    _name(axes, canvas, trials, limit, metric)
     axes.set_xlabel(f"{cost} left, %", fontsize=SMALL, loc="right", labelpad=4)
     axes.set_title(
-        f"Validation {shorten(metric, 24)}, %",
+        f"Validation {shorten(metric.name, 24)}{metric.unit}",
         loc="left",
         fontsize=TEXT,
         color=MUTED,
@@ -63,7 +61,7 @@ def search(
     return canvas.svg(f"search-{width:g}", f"Tolerance search: {len(trials)} trials, {passed} accepted")
 
 
-def _name(axes: Axes, canvas: Canvas, trials: Sequence[Row], limit: float) -> None:
+def _name(axes: Axes, canvas: Canvas, trials: Sequence[Row], limit: float, metric: MetricWords) -> None:
     """Say which line is the limit and which trial was chosen, where that hides no other."""
     taken: list[Box] = []
     for trial in trials:
@@ -72,7 +70,7 @@ def _name(axes: Axes, canvas: Canvas, trials: Sequence[Row], limit: float) -> No
         taken += [(x - 6, high - 6, x + 6, high + 6), (x - 2, low, x + 2, high)]
     room = (LEFT, FOOT, canvas.width, canvas.height - TOP + 10)
     line = float(axes.transData.transform((0, limit))[1])
-    text = f"limit {short(limit, 1)}"
+    text = f"limit {metric.figure(limit)}"
     ends = [canvas.width - RIGHT - width_of(text), LEFT + 6]
     places = [
         (left, line + lift, left + width_of(text), line + lift + HIGH)

@@ -12,7 +12,9 @@ from prunus._foundation.arguments import check_fields
 from prunus.errors import ConfigError
 from prunus.planning.latency_target import wanted
 from prunus.report import words
+from prunus.report.metric import MetricWords, metric_words
 from prunus.report.result import SCHEMA
+from prunus.report.verdict import not_faster
 from prunus.tasks.words import metric_text, record_of, reported_on
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def describe(
         "target": {
             **target,
             "protect": list(outcome.target.protect),
-            "text": target_text(outcome),
+            "text": target_text(outcome, metric_words(metric_text(task) if task else None)),
             "score": about.score,
         },
         "cost": {"before": asdict(outcome.before), "after": asdict(plan.after)},
@@ -108,7 +110,7 @@ def describe(
         "seconds": {step: round(seconds, 3) for step, seconds in outcome.seconds.items()},
         "files": {},
     }
-    slow = words.not_faster(result)
+    slow = not_faster(result)
     return result | {"notes": [*result["notes"], slow]} if slow else result
 
 
@@ -120,17 +122,17 @@ def files(paths: Mapping[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def target_text(outcome: Outcome) -> str:
-    """What was asked for, to go after "pruned to"."""
+def target_text(outcome: Outcome, metric: MetricWords) -> str:
+    """What was asked for, to go after "pruned to"; a tolerance is one of the metric."""
     target, count = outcome.target, len(outcome.blocks)
     if count and target.kind != "strength":
         named = f"{count} residual block{'s' if count != 1 else ''}"
         if target.kind == "rate" and not float(target.value):
             return f"do without {named}"
-        return f"{target_text(replace(outcome, blocks=()))}, {named} left out before,"
+        return f"{target_text(replace(outcome, blocks=()), metric)}, {named} left out before,"
     names = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
     if target.kind == "tolerance":
-        return f"lose at most {target.points:g} point{'s' if target.points != 1 else ''} on held-out samples"
+        return f"lose at most {metric.amount(target.points)} on held-out samples"
     if target.kind == "strength":
         named = f", without {count} residual block{'s' if count != 1 else ''}" if count else ""
         return f"what is left under a penalty of strength {float(target.value):g}{named}"

@@ -166,13 +166,15 @@ def _skeleton(model: nn.Module, inputs: Any) -> bytes:
 
 
 def _record(packed: Packed, opened: Any, task: Any, settings: PackSettings, command: str) -> dict[str, Any]:
+    from prunus.tasks.words import metric_text
+
     kind, value = packed.target
     return {
         "kind": "packed",
         "command": command,
         "model": opened.record(),
         "data": task.name,
-        "metric": task.metric_name,
+        "metric": metric_text(task),
         "target": {kind: value},
         "path": str(packed.path),
         "bytes": packed.bytes,

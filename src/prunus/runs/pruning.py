@@ -20,7 +20,7 @@ from prunus.methods.one_shot import one_shot
 from prunus.methods.shrinking import usual_scope
 from prunus.planning.latency_target import wanted
 from prunus.plans.pins import holding
-from prunus.report.words import short
+from prunus.report.metric import metric_words
 from prunus.runs.among import check_apart
 from prunus.runs.data import Data, Source, data_of, inputs_of, open_network, read_data, side_of, traced
 from prunus.runs.delivery import check, deliver
@@ -41,6 +41,7 @@ from prunus.runs.quantisation import check as check_quantisable
 from prunus.runs.settings import USUAL, Delivery, Network, make_choices, network_of
 from prunus.runs.tuning import tuning_of
 from prunus.storage.lock import folder_lock
+from prunus.tasks.words import metric_text
 from prunus.training.config import Augment, TrainConfig
 
 if TYPE_CHECKING:
@@ -309,7 +310,7 @@ def _none_kept(outcome: Outcome, task: Task | None) -> tuple[str, ...]:
         or any(trial.accepted for trial in outcome.trials)
     ):
         return ()
-    best = max(outcome.trials, key=lambda trial: trial.lowest)
+    best, metric = max(outcome.trials, key=lambda trial: trial.lowest), metric_words(metric_text(task))
     sure, held = (
         100 * outcome.limit.confidence,
         f"{task.count('validation'):,} held-out {task.kind('validation')}",
@@ -317,8 +318,8 @@ def _none_kept(outcome: Outcome, task: Task | None) -> tuple[str, ...]:
     return (
         (
             f"Nothing was removed: of {len(outcome.trials)} trials none is within the tolerance with {sure:g}"
-            f" % confidence. The best has {short(best.metric, 1)}, and {held} show no more than that it"
-            f" is above {short(best.lowest, 1)}: hold out more, or allow more points."
+            f" % confidence. The best has {metric.figure(best.metric)}, and {held} show no more than that it"
+            f" is above {metric.figure(best.lowest)}: hold out more, or allow more points."
         ),
     )
 

@@ -20,6 +20,7 @@ from prunus.measure.timing import measure_onnx, speedup
 from prunus.plans.verify import evaluating
 from prunus.runs.settings import Quantisation
 from prunus.surgery.parts import is_core
+from prunus.tasks.words import metric_text
 from prunus.training.evaluation import placement
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _panel(search: int8.Int8Search, task: Task) -> dict[str, Any]:
         "tolerance": search.tolerance,
         "confidence": search.confidence,
         "held_out": task.count("validation"),
-        "metric": task.metric_name,
+        "metric": metric_text(task),
         "baseline": search.baseline,
         "trials": [asdict(trial) | {"kept_float": list(trial.kept_float)} for trial in search.trials],
         "sensitivities": [asdict(one) for one in search.sensitivities],

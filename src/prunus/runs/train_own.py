@@ -16,7 +16,7 @@ from prunus.runs.data import example_of
 from prunus.runs.recipe import NO_METHOD, Recipe
 from prunus.runs.run import CHECKPOINT, Run
 from prunus.runs.train_pixels import loss_of
-from prunus.tasks.words import record_of
+from prunus.tasks.words import metric_text, record_of
 
 if TYPE_CHECKING:
     from prunus.runs.data import Source
@@ -62,7 +62,7 @@ def _written(run: Run, opened: Opened, task: Task, history: History) -> dict[str
     result = {
         "command": run.command,
         "model": opened.record(run.folder) | {"data": record_of(task)},
-        "metric": task.metric_name,
+        "metric": metric_text(task),
         "value": value,
         "measured": {"part": part, "count": task.count(part), "of": task.kind(part)},
         "loss": loss if loss == loss else None,  # not a number, where none is of single samples
