@@ -65,8 +65,13 @@ def main() -> None:
         "--validation", action="store_true", help="measure on a tenth of the training samples, for choices"
     )
     parser.add_argument("--untimed", action="store_true", help="keep no times: other work runs beside")
+    parser.add_argument(
+        "--compile", action="store_true", help="through torch.compile; for rows without times only"
+    )
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
     options = parser.parse_args()
+    if options.compile and not options.untimed:
+        parser.error("--compile needs --untimed: rows with times are compared with rows without it.")
     result = kept(RESULT)
     if not options.table:
         task = samples(data.load("cifar10", options.data), options)
@@ -158,7 +163,7 @@ def rivalling(
     trained = train(
         model,
         task.train,
-        settings(first, options.lr, seed),
+        settings(first, options.lr, seed, compile=options.compile),
         normalise=task.normalise,
         loss=slimming_loss(model) if rival.slimming else None,
         checkpoint=partial,
@@ -179,7 +184,7 @@ def rivalling(
     tuned = train(
         small,
         task.train,
-        settings(options.epochs - first, options.lr / 2, seed),
+        settings(options.epochs - first, options.lr / 2, seed, compile=options.compile),
         normalise=task.normalise,
         checkpoint=partial.with_suffix(".tuned"),
         checkpoint_seconds=math.inf,
@@ -208,7 +213,8 @@ def measured(
 ) -> dict[str, Any]:
     """Train, and measure time and accuracy."""
     model = network(options, seed)
-    config = settings(max(1, round(variant.epochs * options.epochs)), options.lr, seed, **variant.config)
+    epochs = max(1, round(variant.epochs * options.epochs))
+    config = settings(epochs, options.lr, seed, compile=options.compile, **variant.config)
     example = torch.zeros(1, *task.samples("train").images.shape[1:], device=next(model.parameters()).device)
     selected = Selected(task.samples("train"), task.normalisation, seed)
     start = time.perf_counter()

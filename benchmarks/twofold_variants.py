@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from prunus.training import Curriculum, Normalise
 
 FROM_HALF = {"first_size": 0.5, "full_size_from": 0.75}
 ONCE = 10**6
+RATES = (10, 20, 30)  # percent of the filters, as published
 FROM_THREE_QUARTERS = {"first_size": 0.75, "full_size_from": 0.75}
 
 
@@ -105,9 +106,9 @@ def by_points(rule: Any, selected: Selected, every: int = 1, annealing: float = 
     )
 
 
-def by_chance(selected: Selected) -> Curriculum:
-    """The control: half of the samples by chance."""
-    return Scheduled(Random(len(selected.labels), 0.5, selected.seed), selected.labels)
+def by_chance(selected: Selected, share: float = 0.5) -> Curriculum:
+    """The control: a share of the samples by chance."""
+    return Scheduled(Random(len(selected.labels), share, selected.seed), selected.labels)
 
 
 def by_loss(drop: float, annealing: float, selected: Selected) -> Curriculum:
@@ -132,6 +133,19 @@ def half_area(effects: Any, subsets: Any, fine: Any) -> Any:
     return area(effects, subsets, 0.5)
 
 
+def whole(rule: Any, percent: int, annealing: float = 0.0) -> Variant:
+    """Both folds of the paper: aggregated points under its rule, and soft pruning as SFP's code has it."""
+    chosen = partial(by_points, rule, every=3, annealing=annealing)
+    return replace(published(percent), curriculum=chosen)
+
+
+def published(percent: int) -> Variant:
+    """Soft pruning as the code of its authors does it."""
+    return Variant(rate=percent / 100, freeze=0, folded=False, from_start=True)
+
+
+SOFTER = partial(critical, softer=True)
+SHARE = 0.65  # of the samples, about what the paper's rule leaves over a training
 _CRITICAL = partial(by_points, critical, every=3)
 _ANNEALED = partial(by_loss, 0.5, 0.25)
 _EASY = partial(by_loss, 0.6, 0.0)
@@ -190,14 +204,16 @@ VARIANTS: dict[str, Variant] = {
     "soft pruning of the paper, 20 %": Variant(rate=0.2, freeze=0, folded=False),
     "soft pruning of the paper, 30 %": Variant(rate=0.3, freeze=0, folded=False),
     "soft pruning of the paper, 30 %, l1 norm": Variant(rate=0.3, p=1, freeze=0, folded=False),
-    **{
-        f"soft pruning as its authors' code does it, {percent} %": Variant(
-            rate=percent / 100, freeze=0, folded=False, from_start=True
-        )
-        for percent in (10, 20, 30)
-    },
-    "soft pruning as its authors' code does it, 30 %, streams whole": Variant(
-        rate=0.3, freeze=0, folded=False, from_start=True, whole_streams=True
+    **{f"soft pruning as its authors' code does it, {percent} %": published(percent) for percent in RATES},
+    "soft pruning as its authors' code does it, 30 %, streams whole": replace(
+        published(30), whole_streams=True
+    ),
+    **{f"paper's two folds, {percent} %": whole(critical, percent) for percent in RATES},
+    **{f"paper's two folds, softer rule, {percent} %": whole(SOFTER, percent) for percent in RATES},
+    "paper's two folds, all data at the end, 30 %": whole(critical, 30, 0.25),
+    "paper's two folds, softer rule, all data at the end, 30 %": whole(SOFTER, 30, 0.25),
+    "samples by chance, soft pruning as its authors' code does it, 30 %": replace(
+        published(30), curriculum=partial(by_chance, share=SHARE)
     ),
     "soft pruning 30 %, streams whole": Variant(rate=0.3, whole_streams=True),
     "PFEC, 54 % of the MACs": Variant(rival=Rival(slimming=False)),
