@@ -42,7 +42,8 @@ from benchmarks.stages import (
     trainings,
 )
 from prunus import models, scores
-from prunus.deploy.onnx import export, runner
+from prunus.deploy.onnx import export
+from prunus.deploy.onnx_file import runner
 from prunus.dynamic import Answers, Cascade, DynamicNetwork, attach, export_cascade, export_gated, skipping
 from prunus.measure.per_input import over_inputs
 from prunus.training.feeding import batches

@@ -37,7 +37,7 @@ from benchmarks.environment import RESULTS
 from benchmarks.rows import record, signed, write
 from prunus._foundation.run_files import FILES
 from prunus.data import load
-from prunus.deploy.onnx import session
+from prunus.deploy.onnx_file import session
 from prunus.methods.soft import SoftPruning
 from prunus.models import resnet20
 from prunus.report.result import read

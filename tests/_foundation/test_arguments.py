@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 import prunus
-from prunus import compensation, scores, training
+from prunus import compensation, data, models, scores, training
 from prunus._foundation.wording import near
 from prunus.errors import ArgumentError, CompactError, ConfigError, PrunusError, TargetError
+from prunus.tasks import Task
 
 IMAGE = torch.zeros(1, 3, 16, 16)
 
@@ -124,6 +125,20 @@ def test_scores_that_are_none(graph: prunus.ChannelGraph) -> None:
     assert "complex" in told(prunus.plan, graph, values * 1j, rate=0.5)
     assert told(prunus.plan, graph, values[1:], rate=0.5).startswith("There are 15 scores for 16 channels")
     assert "not a number" in told(prunus.plan, graph, values * float("nan"), rate=0.5)
+
+
+def test_a_model_without_values_is_told_so(graph: prunus.ChannelGraph) -> None:
+    """torch said that there was no data to copy out of a meta tensor."""
+    model = models.lenet5(image_size=8).to("meta")
+    bare, digits = prunus.trace(model, torch.zeros(1, 1, 8, 8)), data.load("digits")
+    for said in (
+        told(scores.norm, bare),
+        told(scores.similarity, bare),
+        told(training.evaluate, model, digits.test, digits.normalise),
+        told(Task(digits.train, test=digits.test, normalise=digits.normalise).value, model),
+    ):
+        assert said.startswith("conv1.weight is on the meta device") and "load_state_dict" in said
+    assert prunus.plan(bare, scores.random(bare), rate=0.5).removed > 0  # shapes are enough for that
 
 
 def test_one_text_is_one_pattern(graph: prunus.ChannelGraph) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from prunus import data, models
 from prunus.cli.app import app
-from prunus.deploy.onnx import taken
+from prunus.deploy.onnx_file import taken
 from prunus.training import TrainConfig, evaluate, train
 
 runner = CliRunner()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from prunus import models
 from prunus.cli.app import app
-from prunus.deploy import onnx
+from prunus.deploy import onnx, onnx_file
 from prunus.measure import runtimes
 from prunus.measure.timing import Latency
 
@@ -86,7 +86,7 @@ def test_one_model_twice_and_another_shape(timed: list[dict[str, Any]]) -> None:
 def test_what_is_not_here_is_named(timed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
-    monkeypatch.setattr(onnx, "_importable", lambda name: False)
+    monkeypatch.setattr(onnx_file, "_importable", lambda name: False)
     result = run("resnet20")
     assert [one["runtime"] for one in timed] == ["torch"]
     notes = [line for line in result.stdout.splitlines() if line.startswith("Note: ")]
@@ -137,7 +137,7 @@ def test_it_really_measures() -> None:
             ["lenet5", "resnet20"],
             "lenet5 takes 1×1×28×28 and resnet20 takes 1×3×32×32: give --input-shape for all.",
         ),
-        (["nothing.onnx"], "nothing.onnx cannot be read as an ONNX file"),
+        (["nothing.onnx"], "nothing.onnx cannot be read as an ONNX file: there is no such file."),
         (["resnet21"], "resnet21"),
     ],
 )

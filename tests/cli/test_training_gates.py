@@ -14,7 +14,7 @@ from tests.cli.test_training import RUN, SHORT, done, invoke
 
 from prunus import data
 from prunus.cli.app import app
-from prunus.deploy.onnx import runner
+from prunus.deploy.onnx_file import runner
 from prunus.errors import PrunusError
 from prunus.runs import gated as runs_gated
 from prunus.runs.loading import open_model

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.deploy import onnx, tidy
+from prunus.deploy import onnx, onnx_file, tidy
 from prunus.deploy.constants import LEAST, condense
 from prunus.deploy.int8 import quantise
 
@@ -74,7 +74,7 @@ def check(model: nn.Module, x: Tensor, files: dict[str, Path]) -> dict[str, int]
     assert sizes["filled"] <= sizes["stored"] and sizes["filled"] < weights + 7000
     large = [one for one in onnx_format.load(files["filled"]).graph.initializer if _nbytes(one) >= LEAST]
     assert all(one.name.endswith("weight") for one in large)
-    np.testing.assert_array_equal(*(onnx.runner(file)(x)[0] for file in files.values()))
+    np.testing.assert_array_equal(*(onnx_file.runner(file)(x)[0] for file in files.values()))
     onnx_format.checker.check_model(str(files["filled"]), full_check=True)
     return sizes
 

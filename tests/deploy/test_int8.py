@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from prunus import data
 from prunus.data import ImageData
-from prunus.deploy import int8, onnx, qdq
+from prunus.deploy import int8, onnx, onnx_file, qdq
 from prunus.deploy.onnx_accuracy import told_right
 from prunus.errors import ConfigError, DataError, FileFormatError, MissingExtraError, PrunusError, TargetError
 from prunus.training import Calibration, TrainConfig, train
@@ -79,7 +79,7 @@ def calibration(digits: ImageData) -> Calibration:
 
 
 def outputs(path: Path, inputs: Tensor) -> Tensor:
-    run = onnx.runner(path)
+    run = onnx_file.runner(path)
     return torch.cat([torch.as_tensor(run(one[None])[0]) for one in inputs])
 
 

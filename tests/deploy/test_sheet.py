@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import prunus
-from prunus.deploy import onnx
+from prunus.deploy import onnx, onnx_file
 from prunus.deploy.sheet import DataSheet, sheet_of
 from prunus.errors import ConfigError
 
@@ -72,7 +72,7 @@ def test_a_file_that_takes_pixels_normalises_them_itself(dynamic_batch: bool, tm
         model, INPUTS, tmp_path / "model.onnx", dynamic_batch, sheet=sheet, takes_pixels=True
     ).path
     pixels = torch.randint(0, 256, (2, 1, 8, 8), generator=torch.Generator().manual_seed(0)).float()
-    found = torch.from_numpy(onnx.runner(path)(pixels)[0])
+    found = torch.from_numpy(onnx_file.runner(path)(pixels)[0])
     with torch.no_grad():
         expected = model.eval()((pixels / 255 - 0.5) / 0.25)
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import prunus
 from prunus.coding import Grid, container, values_of
-from prunus.deploy import onnx as deployed
+from prunus.deploy import onnx_file
 from prunus.deploy.skeleton import skeleton, write_onnx
 from prunus.errors import FileFormatError, PrunusError
 from prunus.models import lenet5
@@ -75,7 +75,7 @@ def test_the_onnx_file_computes_what_the_network_computes(build: Any, int8: bool
     model = packed(build(), tmp_path / "model.prunus")
     kept = write_onnx(tmp_path / "model.prunus", tmp_path / "model.onnx", int8=int8)
     assert (kept > 0) == int8
-    (found,) = deployed.runner(tmp_path / "model.onnx")(DIGIT)
+    (found,) = onnx_file.runner(tmp_path / "model.onnx")(DIGIT)
     wanted = model(DIGIT).detach().numpy()
     assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
 

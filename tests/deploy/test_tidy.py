@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.deploy import onnx
+from prunus.deploy import onnx, onnx_file
 from prunus.deploy.tidy import tidy
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -97,7 +97,7 @@ def test_same_numbers_by_fewer_nodes(case: str, double: bool, tmp_path: Path) ->
 def test_any_batch(tmp_path: Path) -> None:
     model = Does(lambda x: F.pad(F.adaptive_avg_pool2d(x[:, :, ::2, ::2].relu(), 1).flatten(1), (1, 1)))
     onnx.export(model, torch.randn(2, 3, 6, 9), tmp_path / "model.onnx", dynamic_batch=True)
-    run = onnx.runner(tmp_path / "model.onnx")
+    run = onnx_file.runner(tmp_path / "model.onnx")
     for size in (1, 2, 5):
         x = torch.randn(size, 3, 6, 9)
         torch.testing.assert_close(torch.as_tensor(run(x)[0]), model(x))
@@ -147,7 +147,7 @@ def test_what_a_branch_takes_stays(tmp_path: Path) -> None:
     again = onnx_format.load(tmp_path / "model.onnx").graph
     assert [node.op_type for node in again.node] == ["Slice", "Slice", "If", "Pad"]
     assert sorted(one.name for one in again.initializer) == sorted([*numbers, "one", "two", "zeros"])
-    x, run = torch.randn(1, 1, 4, 4), onnx.runner(tmp_path / "model.onnx")
+    x, run = torch.randn(1, 1, 4, 4), onnx_file.runner(tmp_path / "model.onnx")
     for which in (True, False):
         branch, quarter = (torch.as_tensor(one) for one in run((x, torch.tensor(which))))
         assert torch.equal(branch, x[:, :, ::2] * (1 if which else 2)) and torch.equal(

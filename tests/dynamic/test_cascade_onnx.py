@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import prunus
 from prunus import models
-from prunus.deploy.onnx import runner
+from prunus.deploy.onnx_file import runner
 from prunus.dynamic import Cascade, export_cascade
 from prunus.dynamic.cascade import NEVER_SURE
 from prunus.errors import VerifyError

@@ -314,7 +314,7 @@ def onnx(folder: Path) -> None:
 
 
 def read_onnx(folder: Path) -> Any:
-    from prunus.deploy.onnx import runner, taken
+    from prunus.deploy.onnx_file import runner, taken
 
     return [taken(folder / "model.onnx"), bool(runner(folder / "model.onnx"))]
 

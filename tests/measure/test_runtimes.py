@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from prunus.deploy import onnx
-from prunus.errors import ConfigError, FileFormatError, MissingExtraError, PrunusError
+from prunus.errors import ConfigError, MissingExtraError, PrunusError
 from prunus.measure import runtimes
 from prunus.measure.runtimes import Runtime, require, running, time_models
 
@@ -58,7 +58,7 @@ def test_eager_networks_take_turns() -> None:
     log, clock = list[str](), [0.0]
     models = {"a": Counted(log, "a", 0.01, clock), "b": Counted(log, "b", 0.02, clock)}
     times = time_models(models, torch.zeros(1), repeats=3, warm_up=1, clock=lambda: clock[0])
-    assert "".join(log) == "ab" + "ab" + "ba" + "ab"
+    assert "".join(log) == "ab" + "ab" + "ab" + "ba" + "ab"  # looked at, warmed up, and timed
     assert list(times) == ["a", "b"]
     assert [one.median_ms for one in times.values()] == pytest.approx([10.0, 20.0])
 
@@ -140,17 +140,6 @@ def test_networks_and_files_in_onnx_runtime(tmp_path: Path) -> None:
     )
     assert list(times) == ["model", "file"] and times["file"].repeats == 2
     assert times["model"].median_ms == pytest.approx(10.0)
-    assert onnx.taken(file) == (onnx.Taken((1, 2, 4, 4), torch.float32),)
-    free = onnx.export(model, torch.randn(2, 2, 4, 4), tmp_path / "b.onnx", dynamic_batch=True).path
-    assert onnx.taken(free) == (onnx.Taken((None, 2, 4, 4), torch.float32),)
-
-
-@exports
-def test_a_broken_file(tmp_path: Path) -> None:
-    path = tmp_path / "broken.onnx"
-    path.write_bytes(b"not a network")
-    with pytest.raises(FileFormatError, match=r"broken\.onnx cannot be read as an ONNX file"):
-        onnx.taken(path)
 
 
 class Asked(ModuleType):

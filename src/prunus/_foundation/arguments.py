@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from prunus._foundation.kinds import MisfitError, fit
 from prunus._foundation.surroundings import undisturbed
-from prunus._foundation.wording import advice, given, near, wanted
+from prunus._foundation.wording import advice, given, near, wanted, without_values
 from prunus.errors import ArgumentError, PrunusError
 
 _OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -56,11 +56,22 @@ def checked(kind: type[PrunusError] = ArgumentError) -> Callable[[_F], _F]:
             for name, value in bound.arguments.items():
                 if name in hints and _signature(function).parameters[name].kind not in _OPEN:
                     bound.arguments[name] = checked_as(hints[name], name, value, kind)
-            return function(*bound.args, **bound.kwargs)
+            try:
+                return function(*bound.args, **bound.kwargs)
+            except (NotImplementedError, RuntimeError) as error:
+                _refuse_without_values(bound.arguments, kind, error)
+                raise
 
         return typing.cast(_F, call)
 
     return decorate
+
+
+def _refuse_without_values(arguments: dict[str, Any], kind: type[PrunusError], error: Exception) -> None:
+    """Raises an error of `kind` where torch failed for want of values: those of a model on meta."""
+    for value in arguments.values() if "meta" in str(error) else ():
+        if sentence := without_values(getattr(value, "model", value)):
+            raise _both(kind)(sentence) from error
 
 
 def at_least(least: float, **numbers: float) -> None:

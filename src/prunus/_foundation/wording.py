@@ -159,10 +159,30 @@ def dtype_name(kind: object) -> str:
     return str(kind).removeprefix("torch.")
 
 
+def without_values(model: Any) -> str:
+    """What to say of a model on the meta device, where something needed its values; "" for any other."""
+    parameters: dict[str, Any] = dict(getattr(model, "named_parameters", dict)())
+    bare = next((name for name, parameter in parameters.items() if parameter.is_meta), "")
+    return bare and (
+        f"{bare} is on the meta device, where parameters have no values: give the model some first, with"
+        " to_empty(device='cpu') and load_state_dict."
+    )
+
+
 def is_torch(value: Any) -> bool:
     """Whether a value is a tensor or a module; torch need not be imported to know that it is not."""
     torch: Any = sys.modules.get("torch")
     return torch is not None and isinstance(value, (torch.Tensor, torch.nn.Module))
 
 
-__all__ = ["advice", "dtype_name", "escaped", "given", "is_torch", "near", "printable", "wanted"]
+__all__ = [
+    "advice",
+    "dtype_name",
+    "escaped",
+    "given",
+    "is_torch",
+    "near",
+    "printable",
+    "wanted",
+    "without_values",
+]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from prunus._foundation.arguments import door
 from prunus.data.cifar import CIFAR10, CIFAR100, load_cifar
 from prunus.data.digits import load_digits
 from prunus.data.download import Progress
@@ -49,6 +50,7 @@ def default_root() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "prunus"
 
 
+@door(DataError)
 def load(
     name: AnyPath,
     root: AnyPath | None = None,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from prunus._foundation.arguments import door
 from prunus.data.folder import TEST_SHARE
 from prunus.data.paths import AnyPath, as_folder, as_path, is_folder, parts_of, shown
 from prunus.data.pictures import IGNORED, IMAGE_FOLDERS, MASK_FOLDERS, Example, examples_of, windows
@@ -61,6 +62,7 @@ def is_picture_set(root: AnyPath) -> bool:
     return all(any(is_folder(place / name) for name in names) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
 
 
+@door(DataError)
 def load_pictures(root: AnyPath, seed: int = 0, block: int = 1, ignore: int = IGNORED) -> PictureSet:
     """Read `root/train`, `root/test` and, for validation, `root/val`, each as `prunus.data.pictures.examples`
     reads it.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from prunus.deploy.inputs import tensors
-from prunus.deploy.onnx import session
+from prunus.deploy.onnx_file import session
 from prunus.errors import ConfigError
 
 

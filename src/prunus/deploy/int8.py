@@ -21,7 +21,7 @@ from torch import Tensor
 from prunus._foundation import confidence as bounds
 from prunus._foundation.atomic import draft_folder, put
 from prunus._foundation.progress import Watch, unwatched
-from prunus.deploy import onnx, qdq
+from prunus.deploy import onnx_file, qdq
 from prunus.errors import ConfigError, TargetError
 
 
@@ -280,4 +280,4 @@ def _opened(
 
 
 def _require() -> None:
-    onnx.require("Quantisation", ("onnx", "onnxruntime"))
+    onnx_file.require("Quantisation", ("onnx", "onnxruntime"))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import logging
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,29 +17,20 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from prunus._foundation.agreement import Difference, difference, not_finite
+from prunus._foundation.arguments import door
 from prunus._foundation.atomic import destination, draft_folder, put
 from prunus._foundation.collector import collector_paused
-from prunus._foundation.sizes import MOST_AXES, MOST_ELEMENTS
 from prunus.deploy.inputs import Inputs, free_batch, naming, split, tensors, tensors_alone
+from prunus.deploy.onnx_file import first_cause, require, runner
 from prunus.deploy.sheet import DataSheet, FromPixels
 from prunus.deploy.tidy import tidy
-from prunus.errors import ConfigError, FileFormatError, MissingExtraError, PrunusError, VerifyError
+from prunus.errors import ConfigError, PrunusError, VerifyError
+from prunus.paint.inputs import called
 from prunus.plans.verify import evaluating
 from prunus.surgery.blocks import left_out
 from prunus.surgery.compact import Origin
 
 NOTHING_SAID = DataSheet()
-_TYPES = {
-    "tensor(float)": torch.float32,
-    "tensor(float16)": torch.float16,
-    "tensor(double)": torch.float64,
-    "tensor(int64)": torch.int64,
-    "tensor(int32)": torch.int32,
-    "tensor(int16)": torch.int16,
-    "tensor(int8)": torch.int8,
-    "tensor(uint8)": torch.uint8,
-    "tensor(bool)": torch.bool,
-}
 
 
 @dataclass(frozen=True)
@@ -61,17 +50,7 @@ class OnnxCheck:
     opset: int
 
 
-def require(
-    what: str = "ONNX export", packages: Sequence[str] = ("onnx", "onnxscript", "onnxruntime")
-) -> None:
-    """Raise MissingExtraError unless everything that export and check, or `what` else, need is installed."""
-    missing = [name for name in packages if not _importable(name)]
-    if missing:
-        raise MissingExtraError(
-            f"{what} needs {', '.join(missing)}; install it with: pip install 'prunus[onnx]'."
-        )
-
-
+@door(ConfigError)
 def export(
     model: nn.Module,
     example_inputs: Inputs,
@@ -116,7 +95,7 @@ def export(
     with draft_folder(path) as folder:
         draft = folder / path.name  # by which the file knows that of its weights, if there is one
         with evaluating(model):
-            outputs = model(*args, **kwargs)
+            outputs = called(model, args, kwargs, ConfigError)
             expected = tensors(outputs)
             with tensors_alone(model, outputs):
                 opset = write(
@@ -152,79 +131,6 @@ def _put_all(draft: Path, path: Path) -> None:
     else:
         put(draft, path)
         weights.unlink(missing_ok=True)  # of the file that was there before
-
-
-def session(path: Path | str, *, threads: int) -> Any:
-    """An ONNX Runtime session on the CPU with a fixed number of threads and no spinning between runs."""
-    if not _importable("onnxruntime"):
-        raise MissingExtraError(
-            "Running ONNX files needs onnxruntime; install it with: pip install 'prunus[onnx]'."
-        )
-    runtime: Any = importlib.import_module("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads == 1 else "1")
-    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def runner(path: Path | str, *, threads: int = 1) -> Callable[[Inputs], list[Any]]:
-    """A file as a function of inputs like those it was exported with; it gives NumPy arrays."""
-    opened = session(path, threads=threads)
-    return lambda inputs: opened.run(None, feeds([entry.name for entry in opened.get_inputs()], inputs))
-
-
-def feeds(names: Sequence[str], example_inputs: Inputs) -> dict[str, Any]:
-    """The inputs of a file by these names, as NumPy arrays: tensors in the order in which the exporter
-    flattened them.
-    """
-    args, kwargs = split(example_inputs)
-    values = tensors((args, kwargs))
-    if len(names) != len(values):
-        raise PrunusError(
-            f"The ONNX file takes {len(names)} inputs ({', '.join(names)}), but {len(values)} tensors were"
-            " given."
-        )
-    return {name: value.detach().cpu().numpy() for name, value in zip(names, values)}
-
-
-@dataclass(frozen=True)
-class Taken:
-    """A tensor that a network is called with: its shape, None for an axis that is free, and its type."""
-
-    shape: tuple[int | None, ...]
-    dtype: torch.dtype
-
-
-def taken(path: Path | str) -> tuple[Taken, ...]:
-    """What a file takes, in its order.
-
-    Raises:
-        FileFormatError: the file cannot be read, or takes what is no tensor of numbers, or a larger one than
-            inputs may be.
-        MissingExtraError: ONNX Runtime is not installed.
-    """
-    try:
-        found = session(path, threads=1).get_inputs()
-    except MissingExtraError:
-        raise
-    except Exception as error:  # the runtime has a type for every way in which a file can be broken
-        raise FileFormatError(f"{path} cannot be read as an ONNX file: {first_cause(error)}.") from error
-    if not found or any(entry.type not in _TYPES for entry in found):
-        kinds = ", ".join(f"{entry.name}: {entry.type}" for entry in found) or "nothing"
-        raise FileFormatError(f"{path} takes {kinds}; tensors of numbers are what can be made up for it.")
-    shapes = [
-        tuple(length if isinstance(length, int) else None for length in entry.shape or ()) for entry in found
-    ]
-    for entry, shape in zip(found, shapes):
-        known = [length for length in shape if length is not None]
-        if any(length < 1 for length in known) or math.prod(known) > MOST_ELEMENTS:
-            raise FileFormatError(
-                f"{path} takes {entry.name} in the shape {list(shape)[:MOST_AXES]}: every length must be at"
-                f" least 1, and an input may have at most {MOST_ELEMENTS:,} elements."
-            )
-    return tuple(Taken(shape, _TYPES[entry.type]) for shape, entry in zip(shapes, found))
 
 
 def write(
@@ -354,22 +260,6 @@ def compared(model: nn.Module, expected: list[Tensor], actual: list[Tensor]) -> 
     if apart.unlike:
         raise VerifyError(f"The ONNX file returns {apart.unlike}, which {type(model).__name__} does.")
     return apart
-
-
-def first_cause(error: BaseException) -> str:
-    """What went wrong at the bottom, in one line: the exporter wraps it in pages of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
-
-
-def _importable(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

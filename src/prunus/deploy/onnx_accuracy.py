@@ -7,14 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from prunus._foundation.arguments import door
 from prunus.data.sets import Split
-from prunus.deploy.onnx import session
+from prunus.deploy.onnx_file import session
 from prunus.errors import ConfigError
 from prunus.training.feeding import Normalise, batches
 
 BATCH = 200  # samples that are read at once, and the batch where the file leaves it open
 
 
+@door(ConfigError)
 def told_right(path: Path | str, split: Split, normalise: Normalise, *, threads: int = 1) -> Tensor:
     """Which samples a classifier in a file tells right, (samples,) bool.
 

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from prunus._foundation.environment import processor
 from prunus.deploy.constants import condense
-from prunus.deploy.onnx import first_cause, session, silenced
+from prunus.deploy.onnx import silenced
+from prunus.deploy.onnx_file import first_cause, session
 from prunus.errors import ConfigError, DataError, FileFormatError, PrunusError
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")

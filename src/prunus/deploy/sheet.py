@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import check_fields
 from prunus.errors import ConfigError
 from prunus.tasks.words import normalisation_of
 
@@ -32,6 +33,9 @@ class DataSheet:
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
 
     def properties(self, takes_pixels: bool = False) -> dict[str, str]:
         """The entries of a file's metadata, as JSON texts; `takes_pixels`: the file normalises its inputs

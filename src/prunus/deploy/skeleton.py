@@ -22,7 +22,7 @@ from prunus.coding import skeleton as skeletons
 from prunus.coding.skeleton import PERMUTED, RESHAPED, SUM, Reference
 from prunus.coding.table import Entry
 from prunus.coding.tensors import values_of
-from prunus.deploy import onnx
+from prunus.deploy import onnx, onnx_file
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.errors import FileFormatError, PrunusError, VerifyError, clause
 from prunus.plans.verify import evaluating
@@ -48,7 +48,7 @@ def skeleton(model: nn.Module, example_inputs: Inputs, *, dynamic_batch: bool = 
         PrunusError: the network cannot be exported, or too little of the ONNX file are its weights.
         VerifyError: the ONNX file computes something else.
     """
-    onnx.require()
+    onnx_file.require()
     entries = file_entries(model)
     args, kwargs = split(example_inputs)
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +59,7 @@ def skeleton(model: nn.Module, example_inputs: Inputs, *, dynamic_batch: bool = 
             onnx.write(model, args, kwargs, draft, dynamic_batch, properties={}, outputs=names)
         found = _skeleton(draft, entries)
         draft.write_bytes(skeletons.composed(found, entries).content)
-        actual = [torch.as_tensor(value) for value in onnx.runner(draft)(example_inputs)]
+        actual = [torch.as_tensor(value) for value in onnx_file.runner(draft)(example_inputs)]
     apart = onnx.compared(model, tensors(outputs), actual)
     if not apart.of_largest <= TOLERANCE:
         raise VerifyError(

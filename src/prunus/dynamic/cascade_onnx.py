@@ -17,6 +17,7 @@ from torch import Tensor
 from prunus._foundation.arguments import door
 from prunus._foundation.atomic import draft_folder
 from prunus.deploy import onnx as plain
+from prunus.deploy import onnx_file
 from prunus.dynamic.cascade import Cascade
 
 
@@ -38,7 +39,7 @@ def export_cascade(
         VerifyError: the file computes something else.
         PrunusError: a stage cannot be exported.
     """
-    plain.require()
+    onnx_file.require()
     onnx: Any = importlib.import_module("onnx")
     path = Path(path)
     with draft_folder(path) as folder:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.atomic import draft_folder
 from prunus.deploy import onnx as plain
+from prunus.deploy import onnx_file
 from prunus.dynamic.gates import Gate, KernelActivation
 from prunus.dynamic.layers import boosted, convolved, spread
 from prunus.dynamic.network import DynamicNetwork
@@ -85,7 +86,7 @@ def export_gated(network: DynamicNetwork, example_inputs: Tensor, path: Path | s
         VerifyError: the file computes something else.
         PrunusError: the exporter cannot express the network.
     """
-    plain.require()
+    onnx_file.require()
     path = Path(path)
     prepared = _prepared(network, example_inputs[:1])
     with draft_folder(path) as folder:

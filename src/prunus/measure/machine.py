@@ -12,7 +12,7 @@ from typing import Protocol, cast
 from torch import nn
 
 from prunus._foundation.progress import Watch, unwatched
-from prunus.deploy import onnx
+from prunus.deploy import onnx_file
 from prunus.deploy.inputs import Inputs
 from prunus.measure.probe import Probed, Table, probe_of
 from prunus.measure.runtimes import Network, Runtime, onnx_files, time_models
@@ -65,7 +65,7 @@ class Here:
         device: str = "cpu",
     ) -> None:
         if runtime == "onnxruntime":
-            onnx.require()
+            onnx_file.require()
         self.name, self.threads = runtime, threads
         self._probed = Probed(
             runtime if device == "cpu" else f"{runtime}-{device}", probe_of(runtime, device), threads, folder

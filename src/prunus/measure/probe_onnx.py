@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from prunus.deploy.onnx import require
+from prunus.deploy.onnx_file import require
 from prunus.measure.shapes import Pair, Shape
 
 WARM_UP = 1

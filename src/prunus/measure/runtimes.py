@@ -19,7 +19,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from prunus.deploy import onnx
+from prunus._foundation.arguments import door
+from prunus.deploy import onnx, onnx_file
 from prunus.deploy.inputs import Inputs
 from prunus.errors import ConfigError, MissingExtraError, PrunusError
 from prunus.measure.timing import Clock, Latency, onnx_runs, take_turns, torch_runs
@@ -47,9 +48,10 @@ def require(runtime: Runtime) -> None:
     if runtime == "openvino" and find_spec("openvino") is None:
         raise MissingExtraError("OpenVINO is not installed; install it with: pip install 'prunus[openvino]'.")
     if runtime in ("onnxruntime", "openvino"):
-        onnx.require()
+        onnx_file.require()
 
 
+@door(ConfigError)
 def time_models(
     models: Mapping[str, Network],
     example_inputs: Inputs,
@@ -145,7 +147,7 @@ def _compiled_runs(
                 except Exception as error:  # the compiler has many types; none of them is the user's to know
                     inner: BaseException = getattr(error, "inner_exception", error)
                     raise PrunusError(
-                        f"torch.compile cannot run {name}: {onnx.first_cause(inner)}."
+                        f"torch.compile cannot run {name}: {onnx_file.first_cause(inner)}."
                     ) from error
             yield runs
     finally:
@@ -183,7 +185,7 @@ def _openvino_runs(files: Mapping[str, Path], example_inputs: Inputs, *, threads
 
     def runner(path: Path) -> Callable[[], None]:
         compiled = core.compile_model(str(path), "CPU", settings)
-        inputs = onnx.feeds([entry.any_name for entry in compiled.inputs], example_inputs)
+        inputs = onnx_file.feeds([entry.any_name for entry in compiled.inputs], example_inputs)
         request = compiled.create_infer_request()
         return lambda: request.infer(inputs, share_inputs=True)
 

@@ -17,9 +17,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import door
 from prunus.deploy.inputs import Inputs, split, tensors
-from prunus.deploy.onnx import feeds, session
+from prunus.deploy.onnx_file import feeds, session
 from prunus.errors import ConfigError
+from prunus.paint.inputs import called
 from prunus.plans.verify import evaluating
 
 Clock = Callable[[], float]
@@ -66,6 +68,7 @@ class Speedup:
     certain: bool
 
 
+@door(ConfigError)
 def speedup(before: Latency, after: Latency) -> Speedup:
     """Compare round by round: a slow moment of the machine hits both samples of a round, or either as likely
     as the other.
@@ -84,6 +87,7 @@ def speedup(before: Latency, after: Latency) -> Speedup:
     return Speedup(float(ratios.quantile(0.5)), wins / len(ratios), _sign_test(wins, len(pairs)) < CERTAIN)
 
 
+@door(ConfigError)
 def measure(
     models: Mapping[str, nn.Module],
     example_inputs: Inputs,
@@ -116,6 +120,7 @@ def measure(
         return take_turns(runs, repeats=repeats, limit_s=limit_s, warm_up=warm_up, clock=clock)
 
 
+@door(ConfigError)
 def measure_onnx(
     files: Mapping[str, Path],
     example_inputs: Inputs,
@@ -166,6 +171,7 @@ def torch_runs(
         stack.enter_context(pinned_threads(threads))
         for model in models.values():
             stack.enter_context(evaluating(model))
+            called(model, args, kwargs, ConfigError)  # says what inputs it does not take
         yield {name: runner(prepare(model)) for name, model in models.items()}
 
 
@@ -179,7 +185,8 @@ def onnx_runs(
     def runner(path: Path) -> Callable[[], None]:
         opened = session(path, threads=threads)
         inputs = feeds([entry.name for entry in opened.get_inputs()], example_inputs)
-        return lambda: opened.run(None, inputs)
+        opened.run(None, inputs)  # says what inputs it does not take
+        return lambda: opened.inner.run(None, inputs)
 
     return {name: runner(path) for name, path in files.items()}
 

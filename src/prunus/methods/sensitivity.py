@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from prunus._foundation.arguments import door
 from prunus.compensation.least_squares import without
 from prunus.compensation.prefix_cache import Resumed
-from prunus.errors import PlanError
+from prunus.errors import ConfigError, PlanError
 from prunus.observe.capture import check_repeatable
 from prunus.observe.matrices import as_matrix, from_matrix
 from prunus.paint.graph import ChannelGraph, Group
@@ -37,11 +37,9 @@ from prunus.scores.products import LayerProducts, families
 from prunus.segmentation.metrics import maps_of
 from prunus.tasks.placed import Placed
 from prunus.tasks.segmentation import MeanIoU
+from prunus.tasks.task import Task
 from prunus.training.calibration import Calibration
 from prunus.training.feeding import at_once
-
-if TYPE_CHECKING:
-    from prunus.tasks import Task
 
 SHARES = (0.25, 0.5, 0.75, 0.9)  # of a group's channels that go where the loss is measured
 RIDGE = 1e-3
@@ -113,6 +111,7 @@ def sensitivity(
     return [measured[group.index] for group in graph.groups]
 
 
+@door(ConfigError)
 def sensitivity_of(
     task: Task, graph: ChannelGraph, scores: Tensor, seed: int = 0, on_step: Watcher = unwatched
 ) -> list[Losses]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prunus._foundation.wording import given
+from prunus._foundation.wording import given, without_values
 from prunus.errors import ArgumentError, PrunusError
 from prunus.paint.nests import map_tensors, read_once, tensors_in
 
@@ -114,7 +114,8 @@ def called(
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in((args, kwargs))) or "no tensors"
         what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
         raise kind(
-            f"The forward of {type(model).__name__} fails on inputs of shape {shapes} ({what}); give it"
+            without_values(model)
+            or f"The forward of {type(model).__name__} fails on inputs of shape {shapes} ({what}); give it"
             " inputs like the example's."
         ) from error
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.progress import Watch, unwatched
-from prunus.deploy import onnx
+from prunus.deploy import onnx, onnx_file
 from prunus.dynamic import Cascade, export_cascade
 from prunus.errors import ConfigError, TargetError
 from prunus.measure.per_input import over_inputs
@@ -167,7 +167,7 @@ def _times(made: Cascade, images: Tensor, file: Path | None) -> list[dict[str, A
         with tempfile.TemporaryDirectory() as folder:
             alone = onnx.export(made.stages[-1], inputs[0], Path(folder) / "last.onnx").path
             measured["ONNX Runtime"] = over_inputs(
-                {"last stage": onnx.runner(alone), "cascade": onnx.runner(file)}, inputs
+                {"last stage": onnx_file.runner(alone), "cascade": onnx_file.runner(file)}, inputs
             )
     for runtime, times in measured.items():
         for name, each in times.items():

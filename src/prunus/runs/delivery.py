@@ -18,7 +18,7 @@ from prunus._foundation.atomic import PART
 from prunus._foundation.environment import environment
 from prunus._foundation.progress import Watch, unwatched
 from prunus._foundation.run_files import FILES, INDEX, KEPT, OF_EPOCHS, PROGRESS
-from prunus.deploy import onnx
+from prunus.deploy import onnx, onnx_file
 from prunus.deploy.inputs import Inputs, main_shape
 from prunus.deploy.sheet import sheet_of
 from prunus.errors import ConfigError, PrunusError, clause
@@ -72,7 +72,7 @@ def check(folder: Path | str, *, with_onnx: bool, with_report: bool) -> None:
     """
     folder = Path(folder)
     if with_onnx:
-        onnx.require()
+        onnx_file.require()
     if with_report:
         html.require()
     check_folder(folder)

@@ -8,7 +8,7 @@ from typing import Any
 
 from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.progress import Watch, unwatched
-from prunus.deploy import onnx
+from prunus.deploy import onnx, onnx_file
 from prunus.deploy.sheet import DataSheet
 from prunus.errors import ConfigError
 from prunus.runs.data import open_network
@@ -63,7 +63,7 @@ def export(
     """
     output, network = Path(output), network_of(model)
     check_target(output, "the ONNX file", *files_of(network))
-    onnx.require()
+    onnx_file.require()
     watch("building the model", 0, 0)
     opened = open_network(network)
     watch("exporting to ONNX", 0, 0)

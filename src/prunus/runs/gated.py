@@ -15,7 +15,7 @@ from prunus import storage
 from prunus._foundation.arguments import door
 from prunus._foundation.environment import environment
 from prunus._foundation.progress import Watch, unwatched
-from prunus.deploy import onnx
+from prunus.deploy import onnx, onnx_file
 from prunus.dynamic import DynamicNetwork, export_gated, save_gates, skipping
 from prunus.errors import ConfigError, PrunusError
 from prunus.measure.per_input import over_inputs
@@ -291,7 +291,7 @@ def latency(
         try:
             onnx.export(dense, inputs[0], alone)
             measured["ONNX Runtime"] = over_inputs(
-                {"all channels": onnx.runner(alone), "with gates": onnx.runner(file)}, inputs
+                {"all channels": onnx_file.runner(alone), "with gates": onnx_file.runner(file)}, inputs
             )
         finally:
             alone.unlink(missing_ok=True)

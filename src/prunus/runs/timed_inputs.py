@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 from prunus._foundation.sizes import MOST_ELEMENTS
 from prunus._foundation.wording import dtype_name
 from prunus.deploy.inputs import tensors
-from prunus.deploy.onnx import Taken, taken
+from prunus.deploy.onnx_file import Taken, taken
 from prunus.errors import ConfigError
 from prunus.runs.data import Source, inputs_of
 from prunus.surgery.parts import is_core

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import checked
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph
 from prunus.scores.reduce import per_channel, weight_axes
@@ -54,6 +55,7 @@ class ImportanceWeights:
         PlanError: an unknown start, or what `ChannelFactors` raises.
     """
 
+    @checked(PlanError)
     def __init__(self, model: nn.Module, graph: ChannelGraph, start: Start = "ones", seed: int = 0) -> None:
         self._graph = graph
         first = _start(graph, start, seed).float()

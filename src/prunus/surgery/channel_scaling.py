@@ -152,6 +152,7 @@ def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
         owner, _, name = axis.name.rpartition(".")
         if (
             name == "running_mean"
+            and owner in modules
             and not getattr(modules[owner], "affine", True)
             and (axis.channels >= 0).any()
         ):
@@ -172,6 +173,11 @@ def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
             axis.produces and owner in undone
         ):  # a slice that reads a channel is not undone, whatever is behind it
             continue
+        if owner not in modules or modules[owner]._parameters.get(name) is None:
+            raise PlanError(
+                f"The model has no parameter {axis.name} as it had when it was traced: give the traced model,"
+                " with no weights of channels on it that were not folded."
+            )
         if owners[id(modules[owner]._parameters[name])] > 1:
             raise PlanError(
                 f"{axis.name} is shared by several modules, so its channels can have no weights of their own."

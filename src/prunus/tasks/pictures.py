@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import door
 from prunus._foundation.confidence import Rows
 from prunus.data.picture_sets import PictureSet
 from prunus.data.pictures import IGNORED, Example
+from prunus.errors import ConfigError
 from prunus.segmentation.evaluation import picture_by_picture
 from prunus.segmentation.losses import cross_entropy
 from prunus.segmentation.patches import Patches
@@ -100,6 +102,7 @@ class PictureTask(Task):
         return self._metric.points(self.entries(model, part)), math.nan
 
 
+@door(ConfigError)
 def pictures_task(
     found: PictureSet,
     kept: Sequence[Example],

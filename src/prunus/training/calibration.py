@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from prunus._foundation.arguments import check_fields
 from prunus.data.sets import Split
+from prunus.errors import ConfigError
 from prunus.training.feeding import Normalise, at_once, batches
 
 MOST_SAMPLES = 1024
@@ -36,6 +38,9 @@ class Calibration:
     batch_size: int | None = None
     seed: int = 0
     last: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
 
     @property
     def count(self) -> int:
