@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.paint.nets import Net, randomised
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import prunus
 from prunus import models, scores
@@ -101,3 +102,16 @@ def test_a_representative_must_stay() -> None:
     into[channels[0]] = channels[1]
     with pytest.raises(PlanError, match="which goes too or belongs to another group"):
         merge(model, make_plan(graph, removed), into)
+
+
+def test_weight_norms_are_left_as_they_are() -> None:
+    layers = [weight_norm(nn.Conv2d(3, 8, 3)), nn.ReLU(), nn.Conv2d(8, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1)]
+    model = randomised(nn.Sequential(*layers))
+    graph = prunus.trace(model, IMAGE)
+    plan = prunus.plan(graph, scores.random(graph, 0), rate=0.5)
+    into, scales = scores.similarity(graph).representatives(plan, graph)
+    merged = merge(model, plan, into, scales)
+    assert torch.equal(
+        merged[0](IMAGE), model[0](IMAGE)
+    )  # 0 / 0 where a direction had been taken for a reader
+    assert prunus.compact(merged, plan)(IMAGE).isfinite().all()

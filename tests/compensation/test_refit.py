@@ -202,3 +202,45 @@ def test_inputs_must_be_there_and_readable_again() -> None:
         refit(model, plan, [])
     with pytest.raises(PlanError, match="list of batches instead of an iterator"):
         refit(model, plan, iter(INPUTS))
+
+
+def branches(m: nn.Module, x: Tensor, other: Tensor) -> Tensor:
+    """Two inputs through the same layers, as in siamese networks, the second of another size."""
+    first, second = (m.bn(m.b(m.a(one).relu())).relu().mean((2, 3)) for one in (x, other))
+    return m.head((first - second).abs())
+
+
+@torch.no_grad()
+def test_a_shared_layer_is_fitted_to_what_it_gets_in_all_its_calls() -> None:
+    layers = {"a": nn.Conv2d(3, 8, 3), "b": nn.Conv2d(8, 6, 3, bias=False), "bn": nn.BatchNorm2d(6)}
+    model = randomised(Net(branches, **layers, head=nn.Linear(6, 4)))
+    pairs = [(x, x.roll(1, 0)[..., 1:] * 2) for x in INPUTS]
+    graph = prunus.trace(model, pairs[0])
+    plan = prunus.plan(graph, prunus.scores.random(graph, 0), rate=0.5)
+    fitted, masked = refit(model, plan, pairs, ridge=1e-12), prunus.mask(model, plan)
+    kept = torch.from_numpy(np.flatnonzero(masked.a.weight.flatten(1).abs().sum(1).numpy()))
+    made = torch.from_numpy(np.flatnonzero(masked.b.weight.flatten(1).abs().sum(1).numpy()))
+    seen = [model.a(one).relu() for pair in pairs for one in pair]
+    rows = torch.cat([windows(hidden[:, kept], 3) for hidden in seen])
+    wanted = torch.cat([model.b(hidden).flatten(2).transpose(1, 2).flatten(0, 1) for hidden in seen])
+    solution = torch.linalg.lstsq(torch.cat([rows, torch.ones_like(rows[:, :1])], 1), wanted).solution
+    assert torch.allclose(fitted.b.weight[made][:, kept].flatten(1), solution[:-1].T[made], atol=1e-6)
+    shift = (model.bn.running_mean - solution[-1])[made]
+    assert torch.allclose(fitted.bn.running_mean[made], shift, atol=1e-6)
+    small, dense = prunus.compact(fitted, plan), prunus.compact(model, plan)
+    apart = [sum(float((net(*p) - model(*p)).square().mean()) for p in pairs) for net in (small, dense)]
+    assert apart[0] < 0.5 * apart[1]
+
+
+def test_what_shared_layers_get_is_looked_at_by_every_score() -> None:
+    layers = {"a": nn.Conv2d(3, 8, 3), "b": nn.Conv2d(8, 6, 3, bias=False), "bn": nn.BatchNorm2d(6)}
+    model = randomised(Net(branches, **layers, head=nn.Linear(6, 4)))
+    pairs = [(x, x.roll(1, 0)) for x in INPUTS]
+    graph = prunus.trace(model, pairs[0])
+    hidden = next(group.channels for group in graph.groups if group.name == "a")
+    for score in (prunus.scores.reconstruction, prunus.scores.thinet, prunus.scores.nisp):
+        found = score(graph, pairs)
+        assert len(set(found[hidden].tolist())) == 8, score
+        swapped = score(graph, [(other, x) for x, other in pairs])
+        assert torch.allclose(found, swapped, rtol=1e-6), score  # no call counts more than another
+    assert len(set(prunus.scores.similarity(graph).scores[hidden].tolist())) > 2

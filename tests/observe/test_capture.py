@@ -29,7 +29,7 @@ def test_every_layer_shows_its_own_input_and_output() -> None:
     for batch, seen in zip(batches, seen_by_all(model, ["first", "second"], batches), strict=True):
         hidden = model.first(batch)
         for name, pair in {"first": (batch, hidden), "second": (hidden.relu(), model(batch))}.items():
-            assert all(torch.equal(a, b) for a, b in zip(seen[name], pair, strict=True))
+            assert all(torch.equal(a, b) for a, b in zip(seen[name][0], pair, strict=True))
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -46,3 +46,12 @@ def test_what_can_be_read_only_once_is_refused() -> None:
     check_repeatable([torch.zeros(1)])
     with pytest.raises(PlanError, match="a list of batches instead of an iterator"):
         check_repeatable(iter([torch.zeros(1)]))
+
+
+def test_a_layer_that_is_called_twice_shows_both_calls() -> None:
+    model, x = nn.Sequential(shared := nn.Linear(3, 3), nn.ReLU(), shared), torch.randn(2, 3)
+    (seen,) = seen_by_all(model, ["0"], [x])
+    hidden = shared(x)
+    assert [
+        torch.equal(made, wanted) for (_, made), wanted in zip(seen["0"], (hidden, shared(hidden.relu())))
+    ] == [True] * 2

@@ -15,6 +15,7 @@ from prunus._foundation.arguments import door, one_each
 from prunus.errors import PlanError
 from prunus.paint.model_copy import copy_model, named_tensors, unwrap
 from prunus.paint.records import Labels
+from prunus.plans.consumers import reading_axes
 from prunus.plans.mask import lost_slots
 from prunus.plans.plan import Plan
 from prunus.plans.resolve import graph_for
@@ -26,8 +27,8 @@ def merge(model: nn.Module, plan: Plan, into: Tensor, scales: Tensor | None = No
     """A copy of the model in which whatever reads a removed channel reads its representative more instead;
     give it to `compact` with the same plan.
 
-    Every axis that reads channels is changed, whichever layer it belongs to; what reads removed channels
-    becomes zero.
+    Every axis that reads channels is changed, whichever layer it belongs to, but for those under a weight
+    norm; what reads removed channels becomes zero.
 
     Args:
         model: the model that the plan was made for; not changed.
@@ -59,8 +60,9 @@ def merge(model: nn.Module, plan: Plan, into: Tensor, scales: Tensor | None = No
     factor = torch.ones(len(target), dtype=torch.float64) if scales is None else scales.double().cpu()
     merged = copy_model(model, {})
     tensors = named_tensors(merged)
+    reading = {(axis.name, axis.dim) for axis in reading_axes(graph)}
     for axis, lost in lost_slots(graph, removed):
-        if axis.produces or not axis.is_parameter:
+        if (axis.name, axis.dim) not in reading:
             continue
         slots = tensors[axis.name].detach().movedim(axis.dim, 0)
         for slot, heir in _heirs(axis.channels, lost.numpy(), target):

@@ -89,38 +89,51 @@ class Resumed:
         # the shapes of what was made, kept or not
         self._ran: dict[int, dict[str, Tensor]] = defaultdict(dict)
         self._keeping = True  # what is made, until the layer that is asked for has run
-        calls = _calls(model, batch)
+        self._calls = _calls(model, batch)
         self._users = users_of(
             graph,
-            lambda name: calls[name] == 1 and not isinstance(model.get_submodule(name), jit.ScriptModule),
+            lambda name: (
+                self._calls[name] == 1 and not isinstance(model.get_submodule(name), jit.ScriptModule)
+            ),
         )
         for name in self._users:
             module = model.get_submodule(name)
             module.forward = self._standing_in(name, module.forward)
 
     def upto(self, name: str, number: int, batch: Inputs) -> tuple[Tensor, Tensor]:
-        """What a layer gets and makes on a batch, which is known by its number; the rest of the network is
-        not run.
+        """What a layer gets and makes on a batch, which is known by its number, in its first call; the rest
+        of the network is not run.
 
         Raises PlanError if the layer does not run on this batch.
         """
-        given, made, _ = self._run(name, None, number, batch)
-        return given, made
+        return self.every(name, number, batch)[0]
 
-    def given(self, name: str, number: int, batch: Inputs) -> Tensor:
-        """What a layer gets on a batch; it is not run itself.
+    def every(self, name: str, number: int, batch: Inputs) -> list[tuple[Tensor, Tensor]]:
+        """The same, in each of its calls."""
+        return self._run(name, None, number, batch)[0]
+
+    def given(self, name: str, number: int, batch: Inputs) -> list[Tensor]:
+        """What a layer gets on a batch, in each of its calls; the last of them is not run.
 
         Raises PlanError as `upto`.
         """
 
         def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            found.append(args[0] if args else kwargs["input"])
-            raise _SeenError
+            self._note(name, found, args[0] if args else kwargs["input"])
 
         found: list[Tensor] = []
         layer = self._model.get_submodule(name)
         self._forward(layer, [layer.register_forward_pre_hook(look, with_kwargs=True)], number, batch)
         return self._seen(name, found)
+
+    def _note(self, name: str, found: list[_Seen], seen: _Seen) -> None:
+        """Keep what a layer's hook saw, and end the forward after the last call. Nothing that runs after the
+        first is final: the layer is about to be refitted.
+        """
+        found.append(seen)
+        self._keeping = False
+        if len(found) >= self._calls[name]:
+            raise _SeenError
 
     def upto_sum(
         self, name: str, norm: str, number: int, batch: Inputs
@@ -130,20 +143,23 @@ class Resumed:
 
         Raises PlanError as `upto`.
         """
-        return self._run(name, norm or name, number, batch)
+        seen, other = self._run(name, norm or name, number, batch)
+        return *seen[0], other
 
     def _run(
         self, name: str, summand: str | None, number: int, batch: Inputs
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor | None]:
         """Run up to a layer, or on to the sum that the output of the module `summand` goes into."""
         found: list[tuple[Tensor, Tensor]] = []
         meeting = _Meeting()
 
         def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-            found.append((args[0] if args else kwargs["input"], output))
+            seen = args[0] if args else kwargs["input"], output
             if summand is None:
-                raise _SeenError
-            self._keeping = False
+                self._note(name, found, seen)
+            else:
+                found.append(seen)
+                self._keeping = False
 
         layer = self._model.get_submodule(name)
         handles = [layer.register_forward_hook(look, with_kwargs=True)]
@@ -151,7 +167,7 @@ class Resumed:
             handles.append(self._model.get_submodule(summand).register_forward_hook(meeting.expect))
         with nullcontext() if summand is None else meeting:
             self._forward(layer, handles, number, batch)
-        return *self._seen(name, found), meeting.other
+        return self._seen(name, found), meeting.other
 
     def _forward(
         self, layer: nn.Module, handles: Sequence[RemovableHandle], number: int, batch: Inputs
@@ -171,10 +187,10 @@ class Resumed:
             if own is not None:
                 layer.forward = own
 
-    def _seen(self, name: str, found: Sequence[_Seen]) -> _Seen:
-        """The first of what a layer's hook saw."""
+    def _seen(self, name: str, found: list[_Seen]) -> list[_Seen]:
+        """What a layer's hook saw."""
         if found:
-            return found[0]
+            return found
         raise PlanError(
             f"{name} did not run on the calibration inputs, but on the example inputs that the model was"
             " traced with."

@@ -10,6 +10,7 @@ towards the weights that were there, so that inputs which the calibration hardly
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, cast
@@ -118,18 +119,23 @@ def _gather(
     parts = reader.parts(removed)
     fits = [fit_for(len(columns) * positions(layer), len(made), ridge) for columns, made in parts]
     for number, batch in enumerate(batches):
-        x, y = masked.given(reader.name, number, batch), original.upto(reader.name, number, batch)[1]
-        for fit, (columns, made) in zip(fits, parts):
-            if len(made):
-                inputs, outputs = (
-                    x.index_select(axis, columns.to(x.device)),
-                    y.index_select(axis, made.to(y.device)),
-                )
-                if isinstance(fit, SummedProducts) and cheaper(layer, inputs, outputs):
-                    fit.take_sums(window_sums(layer, inputs, outputs))
-                    continue
-                for some in portions(layer, inputs, outputs, generator, fit.wants):
-                    fit.take(*some)
+        given, made_there = (
+            masked.given(reader.name, number, batch),
+            original.every(reader.name, number, batch),
+        )
+        calls = [(x, y) for x, (_, y) in zip(given, made_there)]
+        for (x, y), (fit, (columns, made)) in itertools.product(calls, zip(fits, parts)):
+            if not len(made):
+                continue
+            inputs, outputs = (
+                x.index_select(axis, columns.to(x.device)),
+                y.index_select(axis, made.to(y.device)),
+            )
+            if isinstance(fit, SummedProducts) and cheaper(layer, inputs, outputs):
+                fit.take_sums(window_sums(layer, inputs, outputs))
+                continue
+            for some in portions(layer, inputs, outputs, generator, fit.wants):
+                fit.take(*some)
     return fits
 
 

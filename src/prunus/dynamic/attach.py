@@ -105,7 +105,7 @@ def _places(model: nn.Module, wanted: Sequence[Gated], example_inputs: Inputs) -
     names = {gated.makers[0]: gated.group.name for gated in wanted}
     with evaluating(model):
         (seen,) = seen_by_all(model, names, [example_inputs])
-    return {names[name]: prod(inputs.shape[2:]) for name, (inputs, _) in seen.items()}
+    return {names[name]: prod(inputs.shape[2:]) for name, [(inputs, _)] in seen.items()}
 
 
 def _gate(form: Form, first: nn.Module, group: Group, strength: Tensor) -> Gate:

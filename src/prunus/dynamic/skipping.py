@@ -234,7 +234,9 @@ def _reading(graph: ChannelGraph, gates: Mapping[str, Any]) -> dict[str, Reader]
     """The layers that read gated channels; raises CompactError if something else does."""
     gated = np.isin(graph.group_of_channel, [group.index for group in graph.groups if group.name in gates])
     found = {
-        reader.name: reader for reader in readers(graph) if gated[reader.inputs[reader.inputs >= 0]].any()
+        reader.name: reader
+        for reader in readers(graph)
+        if reader.calls == 1 and gated[reader.inputs[reader.inputs >= 0]].any()
     }
     for axis in graph.axes:
         name = axis.name.rpartition(".")[0]

@@ -21,12 +21,12 @@ def check_repeatable(batches: Iterable[Inputs]) -> None:
 
 def seen_by_all(
     model: nn.Module, names: Iterable[str], batches: Iterable[Inputs]
-) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """What several layers get and make, batch by batch."""
-    found: dict[str, tuple[Tensor, Tensor]] = {}
+) -> Iterator[dict[str, list[tuple[Tensor, Tensor]]]]:
+    """What several layers get and make in each of their calls, batch by batch."""
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def look(name: str, inputs: Tensor, outputs: Tensor) -> None:
-        found[name] = (inputs, outputs)
+        found.setdefault(name, []).append((inputs, outputs))
 
     for _ in look_at(model, names, batches, look):
         yield dict(found)

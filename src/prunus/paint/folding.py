@@ -156,10 +156,15 @@ def _foldable_in(records: Sequence[Record], modules: Modules, leak: Leak) -> str
 
 
 def plain_layer(
-    records: Sequence[Record], modules: Modules, index: int, kinds: tuple[type[nn.Module], ...]
+    records: Sequence[Record],
+    modules: Modules,
+    index: int,
+    kinds: tuple[type[nn.Module], ...],
+    *,
+    often: bool = False,
 ) -> str | None:
-    """The module that a record belongs to, if it is of exactly one of these kinds, does this once, and has
-    its weight for itself; else None.
+    """The module that a record belongs to, if it is of exactly one of these kinds, does this once (or as
+    `often` as it likes), and has its weight for itself; else None.
     """
     record = records[index]
     module = modules[record.module]
@@ -168,4 +173,4 @@ def plain_layer(
         return None
     calls = sum(other.module == record.module and other.operator == record.operator for other in records)
     uses = sum(owned is module.weight for other in modules.values() for owned in other._parameters.values())
-    return record.module if calls == 1 and uses == 1 else None
+    return record.module if (calls == 1 or often) and uses == 1 else None

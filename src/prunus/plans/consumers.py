@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunus.paint.folding import plain_layer
-from prunus.paint.graph import ChannelGraph
+from prunus.paint.graph import Axis, ChannelGraph
+from prunus.paint.model_copy import named_tensors
 from prunus.paint.records import Labels
 
 PLAIN_LAYERS = (
@@ -27,17 +28,20 @@ PLAIN_LAYERS = (
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """A plain layer, called once, that reads channels.
+    """A plain layer that reads channels.
 
     Attributes:
         name: of the module.
-        record: the operator call that it is.
+        record: the operator call that it is, the first of several.
         inputs: the channel of every slot of its weight's input axis, -1 where pinned; every group of a
             convolution has the same.
         outputs: the channel of every slot of its output, likewise.
         groups: of the convolution.
-        norm: the batch norm that alone reads what the layer makes, and can therefore take a shift of it; ""
+        norm: the batch norm that alone reads what the layer makes, and nothing else, and can therefore take a
+            shift of it; ""
             if there is none.
+        calls: how often a forward calls it: several times where it is shared by branches, as those of
+            siamese networks.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Reader:
     outputs: Labels
     groups: int
     norm: str
+    calls: int = 1
 
     def parts(self, removed: NDArray[np.bool_]) -> list[tuple[Tensor, Tensor]]:
         """Per group, the positions in the layer's input and in its output of the channels that stay."""
@@ -65,11 +70,13 @@ class Reader:
 def readers(graph: ChannelGraph) -> list[Reader]:
     """All plain layers that read channels, in the order in which they run."""
     axes = {(axis.name, axis.dim): axis for axis in graph.axes}
-    found = []
+    calls: dict[str, list[int]] = {}
     for index in sorted({contraction.record for contraction in graph.contractions}):
-        name = plain_layer(graph.records, graph.twin.modules, index, PLAIN_LAYERS)
-        if name is None:
-            continue
+        layer = plain_layer(graph.records, graph.twin.modules, index, PLAIN_LAYERS, often=True)
+        if layer is not None:
+            calls.setdefault(layer, []).append(index)
+    found = []
+    for name, indices in calls.items():
         module, weight = graph.twin.modules[name], f"{name}.weight".removeprefix(".")
         transposed = bool(getattr(module, "transposed", False))
         if (weight, 0) not in axes or (transposed and module.groups != 1):
@@ -77,10 +84,31 @@ def readers(graph: ChannelGraph) -> list[Reader]:
         inputs, outputs = (axes[weight, dim].channels for dim in ((0, 1) if transposed else (1, 0)))
         if not axes[weight, 0 if transposed else 1].consumed or not (inputs >= 0).any():
             continue
-        found.append(
-            Reader(name, index, inputs, outputs, getattr(module, "groups", 1), norm_behind(graph, index))
-        )
+        norm, groups = _norm_behind_all(graph, indices), getattr(module, "groups", 1)
+        found.append(Reader(name, indices[0], inputs, outputs, groups, norm, len(indices)))
     return found
+
+
+def _norm_behind_all(graph: ChannelGraph, indices: list[int]) -> str:
+    """The batch norm that reads what each of some records makes, and nothing else; "" if there is none."""
+    first, *others = {norm_behind(graph, index) for index in indices}
+    runs = sum(record.module == first and "batch_norm" in record.operator for record in graph.records)
+    return "" if others or runs != len(indices) else first
+
+
+def reading_axes(graph: ChannelGraph) -> list[Axis]:
+    """The axes of parameters that are multiplied with channels and summed over. What a weight norm makes
+    filters of is none: its filters are channels that others make, and what it reads is scaled anew.
+    """
+    names = {id(tensor): name for name, tensor in named_tensors(graph.twin.model).items()}
+    directions = {
+        names.get(id(record.tensors[0]))
+        for record in graph.records
+        if record.operator == "_weight_norm_interface" and record.tensors
+    }
+    return [
+        axis for axis in graph.axes if axis.is_parameter and not axis.produces and axis.name not in directions
+    ]
 
 
 def norms_behind(graph: ChannelGraph) -> dict[str, str]:

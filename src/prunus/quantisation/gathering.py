@@ -37,7 +37,7 @@ def gather(
             if whole is not None and other is not None and whole.shape == y.shape == other.shape:
                 y = y + (whole - other)
         else:
-            x, y = coded.given(layer.name, number, batch), dense.upto(layer.name, number, batch)[1]
+            x, y = coded.given(layer.name, number, batch)[0], dense.upto(layer.name, number, batch)[1]
         _add(fits, module, x, y, generator)
     return fits
 

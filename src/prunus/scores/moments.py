@@ -121,11 +121,14 @@ def from_noise(graph: ChannelGraph) -> Iterator[Seen]:
 def _got(graph: ChannelGraph, model: nn.Module, batches: Iterable[Inputs]) -> Iterator[Seen]:
     """What the layers of a model with this graph get."""
     found = {reader.name: reader for reader in readers(graph)}
+    if not found:
+        raise PlanError(f"{type(graph.model).__name__} has no plain layer that reads a channel.")
     sums: dict[str, InputMoments] = {}
     for seen in seen_by_all(model, found, batches):
-        for name, (inputs, _) in seen.items():
-            x = inputs.movedim(channel_axis(model.get_submodule(name)), -1).flatten(0, -2).float()
-            sums.setdefault(name, InputMoments(x.shape[1])).add(x)
+        for name, calls in seen.items():
+            for inputs, _ in calls:
+                x = inputs.movedim(channel_axis(model.get_submodule(name)), -1).flatten(0, -2).float()
+                sums.setdefault(name, InputMoments(x.shape[1])).add(x)
     if not sums:
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")
     for name, moments in sums.items():
@@ -174,9 +177,10 @@ def input_moments(graph: ChannelGraph) -> dict[str, tuple[Tensor, Tensor]]:
     sums: dict[str, list[Tensor]] = {}
     with evaluating(model), _hooked_norms(model, partial(_independent, generator=generator)):
         for seen in seen_by_all(model, layers, _drawn(model, graph, generator)):
-            for name, (inputs, _) in seen.items():
-                x = inputs.movedim(channel_axis(layers[name]), 0).flatten(1).double()
-                sums.setdefault(name, []).append(torch.stack([x.mean(1), x.square().mean(1)]))
+            for name, calls in seen.items():
+                for inputs, _ in calls:
+                    x = inputs.movedim(channel_axis(layers[name]), 0).flatten(1).double()
+                    sums.setdefault(name, []).append(torch.stack([x.mean(1), x.square().mean(1)]))
     found = {}
     for name, parts in sums.items():
         mean, square = torch.stack(parts).mean(0)

@@ -97,8 +97,9 @@ def _responses(graph: ChannelGraph, reader: Reader, batches: Iterable[Inputs]) -
     axis, rows = channel_axis(graph.model.get_submodule(reader.name)), []
     with evaluated_copy(graph.model) as model:
         for seen in seen_by_all(model, [reader.name], batches):
-            maps = seen[reader.name][0].movedim(axis, 1)
-            rows.append((maps.flatten(2).mean(2) if maps.dim() > 2 else maps).double().cpu())
+            for inputs, _ in seen[reader.name]:
+                maps = inputs.movedim(axis, 1)
+                rows.append((maps.flatten(2).mean(2) if maps.dim() > 2 else maps).double().cpu())
     if not rows:
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")
     return torch.cat(rows)

@@ -34,6 +34,7 @@ from prunus.plans.verify import evaluated_copy
 from prunus.scores.reconstruction import filled
 
 COMPONENTS = 2
+UNLIKE = "The layers of this network see other numbers of samples than there are labels."
 
 
 @door(PlanError)
@@ -106,9 +107,8 @@ def _features(
     with evaluated_copy(graph.model) as model:
         for seen in seen_by_all(model, names, (inputs for inputs, _ in pairs)):
             largest = {}
-            for name, (inputs, _) in seen.items():
-                maps = inputs.movedim(channel_axis(graph.model.get_submodule(name)), 1)
-                largest[name] = maps.flatten(2).amax(2) if maps.dim() > 2 else maps
+            for name, calls in seen.items():
+                largest[name] = _largest(channel_axis(graph.model.get_submodule(name)), calls)
             row = torch.full(
                 (len(next(iter(largest.values()))), graph.num_channels), torch.nan, dtype=torch.float64
             )
@@ -118,8 +118,18 @@ def _features(
                 )
             rows.append(row)
     if [len(row) for row in rows] != [len(labels) for labels in classes]:
-        raise PlanError("The layers of this network see other numbers of samples than there are labels.")
+        raise PlanError(UNLIKE)
     return torch.cat(rows).numpy(), torch.cat(classes).numpy()
+
+
+def _largest(axis: int, calls: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The largest value that a layer gets of every channel for every sample, in any of its calls, (samples,
+    channels).
+    """
+    maps = [inputs.movedim(axis, 1) for inputs, _ in calls]
+    if len({len(one) for one in maps}) > 1:
+        raise PlanError(UNLIKE)
+    return torch.stack([one.flatten(2).amax(2) if one.dim() > 2 else one for one in maps]).amax(0)
 
 
 def _classes(labels: Any) -> Tensor:

@@ -23,6 +23,7 @@ from prunus._foundation.arguments import door
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph, Group
 from prunus.paint.inputs import Inputs
+from prunus.plans.consumers import reading_axes
 from prunus.plans.plan import Plan
 from prunus.scores.batchnorm import bn_scale
 from prunus.scores.merging import Merging, merge_all, pairs
@@ -224,7 +225,8 @@ def _merged_for_real(
 
 def _reading(graph: ChannelGraph) -> Tensor:
     """Sum of the squared weights that read a channel, (num_channels,); 1 where none is known to."""
-    reading = [axis for axis in weight_axes(graph) if not axis.produces]
+    reads = {(axis.name, axis.dim) for axis in reading_axes(graph)}
+    reading = [axis for axis in weight_axes(graph) if (axis.name, axis.dim) in reads]
     found = per_channel(graph, reading, lambda rows: rows.double().square().sum(1), "sum")
     return torch.where(found > 0, found, torch.ones_like(found))
 
