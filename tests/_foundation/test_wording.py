@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
+
 import torch
 
 from prunus._foundation.wording import dtype_name, given, printable
@@ -20,3 +22,12 @@ def test_types_of_numbers_have_the_names_that_torch_gives_them() -> None:
 def test_only_what_controls_terminals_is_written_out() -> None:
     assert printable("a\x1b[1m\x9b\x7f\u2028\udcff") == r"a\x1b[1m\x9b\x7f\u2028\udcff"
     assert printable("é字 \u202f×\u200d\u2060\t\n") == "é字 \u202f×\u200d\u2060\t\n"
+
+
+def test_containers_of_tensors_are_told_by_their_parts() -> None:
+    x = torch.zeros(2, 3)
+    pair = namedtuple("pair", "boxes labels")
+    assert given({"out": x, "aux": x}) == "a dict of out, aux"
+    assert given(pair(x, x)) == "a pair of boxes, labels"
+    assert given((x, None)) == "a tuple of a tensor of shape (2, 3), None"
+    assert given([x] * 9).endswith("...") and given([1, 2]) == "the list [1, 2]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+import prunus
 from prunus.deploy.file_network import FileNetwork
 from prunus.deploy.onnx import export
-from prunus.deploy.onnx_file import Taken, runner, session, taken
+from prunus.deploy.onnx_file import Taken, first_cause, runner, session, taken
 from prunus.errors import ConfigError, FileFormatError, PrunusError
 from prunus.measure.timing import measure_onnx
 
@@ -62,3 +64,23 @@ def test_inputs_that_a_file_does_not_take(file: Path) -> None:
         measure_onnx({"a": file}, (IMAGE, IMAGE), repeats=1)
     with pytest.raises(ConfigError, match=r"cannot be run on other \[1, 2, 4, 4\] of float32"):
         session(file, threads=1).run(None, {"other": np.zeros((1, 2, 4, 4), np.float32)})
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_types_that_the_runtime_has_no_kernels_for(
+    model: nn.Module, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """An error of the runtime's own ended the export, and plans for a latency."""
+    other, image = copy.deepcopy(model).to(dtype), IMAGE.to(dtype)
+    with pytest.raises(FileFormatError, match=r"model\.onnx cannot be .*model\.float\(\)") as caught:
+        export(other, image, tmp_path / "model.onnx")
+    assert "failed:" not in str(caught.value) and not list(tmp_path.iterdir())
+    graph = prunus.trace(other, image)
+    with pytest.raises(PrunusError, match=r"model\.float\(\)"):
+        prunus.plan(graph, prunus.scores.norm(graph), latency=0.8)
+
+
+def test_causes() -> None:
+    error = RuntimeError("above")
+    error.__cause__ = ValueError("\n first. \n second")
+    assert first_cause(error) == "ValueError: first"

@@ -6,9 +6,11 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tests.paint.nets import channels, difference, randomised
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ from prunus.methods.adversarial import (
     student_loss,
 )
 from prunus.models.resnet import CifarResNet
-from prunus.tasks import Task
+from prunus.tasks import MeanIoU, Task
 from prunus.training import TrainConfig
 
 IMAGES = torch.randn(48, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -185,3 +187,22 @@ class LossOnly(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.second(self.first(x)).mean((1, 2, 3))
+
+
+class WithHead(nn.Module):
+    """A head that only training runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.last, self.head = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 3, 1), nn.Conv2d(4, 3, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.layer(x).relu()
+        return (self.last(x), self.head(x)) if self.training else self.last(x)
+
+
+def test_outputs_that_only_training_has_are_told_of() -> None:
+    pictures = [(torch.randn(4, 1, 6, 6), torch.zeros(4, 4, 4, dtype=torch.long))]
+    task = Task(pictures, pictures, pictures, loss=F.cross_entropy, metric=MeanIoU())
+    with pytest.raises(ConfigError, match=r"^WithHead returns a tuple of .* in training"):
+        adversarial_pruning(WithHead(), task, config=TrainConfig(epochs=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -205,3 +206,13 @@ def test_layers_are_judged_by_samples_that_they_are_not_refitted_on(
     if kind != "batches" or count == 1300:  # of one batch nothing else is left
         assert not fitted & judged
     assert fitted and judged and len(fitted) <= 1024 and len(judged) <= 144
+
+
+@dataclass
+class Outputs:
+    maps: Tensor
+
+
+def test_squares_are_of_the_tensors_in_objects_too() -> None:
+    one, other = torch.randn(4, 3), torch.randn(4, 3)
+    assert squares(Outputs(one), Outputs(other)) == squares(one, other) > 0

@@ -10,7 +10,7 @@ from torch import nn
 
 from prunus.data import load
 from prunus.tasks import Task
-from prunus.tasks.placed import Placed, example_of, moved, placed
+from prunus.tasks.placed import Placed, example_of, moved, one_of, placed
 
 DIGITS = load("digits")
 TASK = Task(DIGITS.train, normalise=DIGITS.normalise)
@@ -45,3 +45,22 @@ def test_they_lie_where_the_model_lies() -> None:
     there = nn.Linear(2, 2, device="meta")
     assert placed((torch.ones(1, 2),), there)[0].device.type == "meta"
     assert moved([torch.ones(2)], there)[0].device.type == "meta"
+
+
+def test_one_sample_leaves_whole_what_all_share() -> None:
+    inputs: dict[str, Any] = {
+        "x": torch.randn(5, 3, 8),
+        "table": torch.randn(4, 4),
+        "share": torch.tensor(0.5),
+        "mask": None,
+    }
+    found = one_of(inputs)
+    assert found["x"].shape == (1, 3, 8) and torch.equal(found["x"][0], inputs["x"][0])
+    assert found["table"].shape == (4, 4) and float(found["share"]) == 0.5 and found["mask"] is None
+    task = Task([(inputs, torch.zeros(5))])
+    assert {name: getattr(one, "shape", one) for name, one in task.example_inputs().items()} == {
+        "x": (1, 3, 8),
+        "table": (4, 4),
+        "share": (),
+        "mask": None,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus.errors import ConfigError
-from prunus.training.objective import Objective, told, with_penalty
+from prunus.training.objective import Objective, told, wide, with_penalty
 
 LOGITS = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 0])
@@ -95,3 +96,19 @@ def test_what_fails_in_a_function_of_ones_own_is_its_own_affair() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         told(full)(torch.zeros(4, 3), torch.zeros(4))
     assert told(own).__wrapped__ is own  # type: ignore[attr-defined]
+
+
+@dataclass
+class Found:
+    maps: Tensor
+    more: tuple[Tensor, ...]
+    name: str = "found"
+
+
+def test_outputs_of_half_precision_are_wide_in_every_container() -> None:
+    half = LOGITS.bfloat16()
+    found = wide(Found(half, (half, LABELS)))
+    assert found.maps.dtype == found.more[0].dtype == torch.float32 and found.more[1] is LABELS
+    assert wide({"out": [half]})["out"][0].dtype == torch.float32
+    full = Found(LOGITS, ())
+    assert wide(full) is full

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from prunus.data import load
 from prunus.errors import ConfigError, DataError
 from prunus.selection import Random
 from prunus.training import EpochRecord, TrainConfig, batches, train
+from prunus.training.calls import samples_in
+from prunus.training.stream import Stream
 
 DIGITS = load("digits")
 FEW = DIGITS.train.subset(torch.arange(0, 1442, 9))
@@ -245,3 +248,37 @@ def test_the_best_epoch_survives_a_break(tmp_path: Path) -> None:
     resumed, kept_too = run([0.0], checkpoint=path, resume=True)
     assert kept == kept_too == 2
     assert same(whole, resumed)
+
+
+@dataclass
+class Scan:
+    """An input of the user's own class."""
+
+    image: Tensor
+    where: Tensor
+
+
+class OfScans(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, scan: Scan) -> Scan:
+        return Scan(self.layer(scan.image), scan.where)
+
+
+def test_objects_have_their_tensors_where_the_network_lies() -> None:
+    torch.manual_seed(0)
+    batches = [((Scan(torch.randn(6, 4), torch.arange(6)),), Scan(torch.randn(6, 2), torch.arange(6)))] * 2
+    feed = Stream(batches, torch.device("cpu"), torch.float64, False)
+    (scan,), target = feed(torch.tensor([0]), None)
+    assert (scan.image.dtype, scan.where.dtype) == (torch.float64, torch.int64)
+    assert target.image.dtype == torch.float32 and batches[0][0][0].image.dtype == torch.float32
+    assert samples_in((scan,)) == 6
+    model = OfScans().double()
+
+    def loss(found: Scan, wanted: Scan) -> Tensor:
+        return F.mse_loss(found.image, wanted.image.double())
+
+    history = train(model, batches, TrainConfig(epochs=3, lr=0.1), loss=loss)
+    assert history.epochs[-1].loss < history.epochs[0].loss

@@ -42,9 +42,32 @@ def given(value: Any) -> str:
         return _short(value)
     if value is None or isinstance(value, (bool, int, float, complex)):
         return repr(value)
+    if isinstance(value, (list, tuple, dict)) and any(map(_is_array, _parts(value))):
+        return f"{_article(type(value).__name__)} of {_cut(', '.join(_named(value)))}"
     if isinstance(value, (list, tuple, dict, set, frozenset)):
         return f"the {type(value).__name__} {_short(value)}" if value else f"an empty {type(value).__name__}"
-    return f"{'an' if type(value).__name__[:1] in 'AEIOUaeiou' else 'a'} {type(value).__name__}"
+    return _article(type(value).__name__)
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _named(value: Any) -> list[str]:
+    """What the parts of a container with arrays in it are called, or else what they are: their numbers would
+    say nothing.
+    """
+    if isinstance(value, dict):
+        return [str(name) for name in value]
+    return list(getattr(value, "_fields", ())) or [given(one) for one in value]
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "dtype") and hasattr(value, "shape")
 
 
 def _short(value: Any) -> str:
@@ -52,6 +75,10 @@ def _short(value: Any) -> str:
         text = " ".join(repr(value).split())
     except Exception:  # any object may be inside
         text = type(value).__name__
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,13 @@ from prunus._foundation.sizes import MOST_AXES, MOST_ELEMENTS
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.errors import ConfigError, FileFormatError, MissingExtraError, PrunusError
 
+# what ONNX Runtime says of operators that it has for other types of numbers only
+_OTHER_TYPES = re.compile(r"NOT_IMPLEMENTED|Type 'tensor\(\w+\)' of input parameter .* is invalid")
+_ADVICE = (
+    " ONNX Runtime has few operators for numbers in double precision, and none for bfloat16: export, and"
+    " time, the network in single precision (model.float(), and inputs likewise)."
+)
+_LOADING = re.compile(r"Load model from .* failed:\s*")
 _TYPES = {
     "tensor(float)": torch.float32,
     "tensor(float16)": torch.float16,
@@ -97,7 +105,9 @@ def session(path: Path | str, *, threads: int) -> Session:
     try:
         inner = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime has a type for every way in which a file can be broken
-        raise FileFormatError(f"{path} cannot be read as an ONNX file: {first_cause(error)}.") from error
+        advice = _ADVICE if _OTHER_TYPES.search(str(error)) else ""
+        cause = _LOADING.sub("", first_cause(error))
+        raise FileFormatError(f"{path} cannot be read as an ONNX file: {cause}.{advice}") from error
     return Session(path, inner)
 
 

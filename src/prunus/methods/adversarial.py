@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus._foundation.seeds import seeded
+from prunus._foundation.wording import given
 from prunus.errors import ConfigError, TargetError
 from prunus.methods._data import Passes, seen_by
 from prunus.methods.common import FIRST, Outcome
@@ -130,8 +132,8 @@ def _train(
             learner.param_groups[0]["lr"] = rate
         for inputs, _ in passes:
             with torch.no_grad():
-                wanted = _rows(task.called(teacher, inputs))
-            found = _rows(task.called(student, inputs))
+                wanted = _rows(task.called(teacher, inputs), teacher)
+            found = _rows(task.called(student, inputs), student)
             _descend(learners[0], discriminator_loss(judge, found.detach(), wanted))
             masks.zero_grad()
             _descend(learners[1], student_loss(judge, found, wanted, mu))
@@ -141,8 +143,15 @@ def _train(
     update.settle()
 
 
-def _rows(logits: Tensor) -> Tensor:
-    """(batch, classes, …) with one row for every place, (places, classes)."""
+def _rows(logits: Any, model: nn.Module) -> Tensor:
+    """(batch, classes, …) with one row for every place, (places, classes); raises ConfigError for what is
+    none, as where heads that only training runs give something besides.
+    """
+    if not isinstance(logits, Tensor) or logits.dim() < 2:
+        raise ConfigError(
+            f"{type(model).__name__} returns {given(logits)} in training, where student and teacher are told"
+            " apart by logits (batch, classes): let it return these alone, or choose another method."
+        )
     return logits.movedim(1, -1).flatten(0, -2)
 
 

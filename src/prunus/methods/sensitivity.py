@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from prunus._foundation.arguments import door
 from prunus.compensation.least_squares import without
@@ -28,7 +27,7 @@ from prunus.errors import ConfigError, PlanError
 from prunus.observe.capture import check_repeatable
 from prunus.observe.matrices import as_matrix, from_matrix
 from prunus.paint.graph import ChannelGraph, Group
-from prunus.paint.inputs import Inputs
+from prunus.paint.inputs import Inputs, tensors_in
 from prunus.paint.model_copy import copy_model, named_tensors
 from prunus.planning.losses import Losses, curve
 from prunus.plans.mask import lost_slots, produced, set_to_zero
@@ -118,7 +117,7 @@ def sensitivity_of(
     """The same for a task, by training samples of which labels are not looked at: classes, of samples or
     pixels, by the Kullback-Leibler divergence from the original's, anything else by `squares`.
     """
-    numbers = sum(one.numel() for one in tree_leaves(task.example_inputs()) if isinstance(one, Tensor))
+    numbers = sum(one.numel() for one in tensors_in(task.example_inputs()))
     fitted, few = _apart(task, max(LEAST_JUDGED, at_once(numbers, JUDGED)), seed)
     classes = task.tells_classes or isinstance(task.by_class, MeanIoU)
     return sensitivity(
@@ -162,8 +161,8 @@ def divergence(wanted: Any, found: Any) -> float:
 def squares(wanted: Any, found: Any) -> float:
     """The squared distance of all tensors of numbers in the outputs, each relative to its own variance."""
     total = 0.0
-    for one, other in zip(tree_leaves(wanted), tree_leaves(found)):
-        if isinstance(one, Tensor) and one.is_floating_point() and one.shape == other.shape and one.numel():
+    for one, other in zip(tensors_in(wanted), tensors_in(found)):
+        if one.is_floating_point() and one.shape == other.shape and one.numel():
             spread = float(one.double().var(correction=0)) or 1.0
             total += float((one.double() - other.double()).square().mean()) / spread
     return total

@@ -329,10 +329,9 @@ def _normalised(task: Task, wanted: Data, what: str) -> Task:
 
 def example_of(task: Task) -> Any:
     """One input of what is traced."""
-    from torch import Tensor
-    from torch.utils._pytree import tree_map_only
+    from prunus.tasks.placed import one_of
 
-    return tree_map_only(Tensor, lambda tensor: tensor[:1], some_inputs(task, 1))
+    return one_of(some_inputs(task, 1))
 
 
 def some_inputs(task: Task, count: int) -> Any:

@@ -35,6 +35,17 @@ def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
         for axis in graph.axes
         if axis.dim == 1 and not axis.produces and (axis.channels >= 0).any()
     }
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if name in readers
+        and isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))
+        and not getattr(module, "transposed", False)
+    }
+    if not layers:
+        raise PlanError(
+            f"{type(graph.model).__name__} has no plain layer that reads a channel; choose another score."
+        )
     total, seen = (
         torch.zeros(graph.num_channels, dtype=torch.float64),
         torch.zeros(graph.num_channels, dtype=torch.float64),
@@ -51,15 +62,10 @@ def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
         total.index_add_(0, slots[free], means[free])
         seen.index_add_(0, slots[free], torch.ones_like(means[free]))
 
-    for name, module in model.named_modules():
-        if (
-            name in readers
-            and isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))
-            and not getattr(module, "transposed", False)
-        ):
-            module.register_forward_pre_hook(
-                lambda module, args, kwargs, name=name: record(name, module, args, kwargs), with_kwargs=True
-            )
+    for name, module in layers.items():
+        module.register_forward_pre_hook(
+            lambda module, args, kwargs, name=name: record(name, module, args, kwargs), with_kwargs=True
+        )
     taken = len(graph.inputs[0])
     with torch.no_grad():
         for batch in batches:

@@ -122,7 +122,9 @@ def _got(graph: ChannelGraph, model: nn.Module, batches: Iterable[Inputs]) -> It
     """What the layers of a model with this graph get."""
     found = {reader.name: reader for reader in readers(graph)}
     if not found:
-        raise PlanError(f"{type(graph.model).__name__} has no plain layer that reads a channel.")
+        raise PlanError(
+            f"{type(graph.model).__name__} has no plain layer that reads a channel; choose another score."
+        )
     sums: dict[str, InputMoments] = {}
     for seen in seen_by_all(model, found, batches):
         for name, calls in seen.items():

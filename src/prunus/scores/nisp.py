@@ -50,7 +50,9 @@ def nisp(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
     """
     found = readers(graph)
     if not found:
-        raise PlanError(f"{type(graph.model).__name__} has no plain layer that reads a channel.")
+        raise PlanError(
+            f"{type(graph.model).__name__} has no plain layer that reads a channel; choose another score."
+        )
     last = found[-1]
     scores = torch.full((graph.num_channels,), torch.nan, dtype=torch.float64)
     free = torch.from_numpy(np.tile(last.inputs, last.groups))

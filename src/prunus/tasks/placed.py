@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch import nn
 
+from prunus.paint.nests import map_tensors
+from prunus.training.calls import samples_in
 from prunus.training.evaluation import placement
 
 if TYPE_CHECKING:
@@ -42,14 +43,20 @@ class Placed:
 def placed(inputs: Any, model: nn.Module) -> Any:
     """Inputs of any form where a model lies, in its type."""
     device, dtype = placement(model)
-    return tree_map_only(
-        Tensor,
-        lambda tensor: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device),
-        inputs,
+    return map_tensors(
+        inputs, lambda tensor: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
     )
 
 
 def moved(targets: Any, model: nn.Module) -> Any:
     """Targets of any form where a model lies, as they are."""
     device, _ = placement(model)
-    return tree_map_only(Tensor, lambda tensor: tensor.to(device), targets)
+    return map_tensors(targets, lambda tensor: tensor.to(device))
+
+
+def one_of(inputs: Any) -> Any:
+    """The first sample of the inputs of a batch; what all samples share, such as a number or a table, stays
+    whole.
+    """
+    count = samples_in(inputs)
+    return map_tensors(inputs, lambda tensor: tensor[:1] if tensor.dim() and len(tensor) == count else tensor)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from prunus._foundation.arguments import at_least, check_fields, checked
 from prunus._foundation.confidence import Rows, number_of
@@ -26,7 +25,7 @@ from prunus.tasks.calling import alone, beside, told_apart
 from prunus.tasks.inputs import Inputs, WithTargets
 from prunus.tasks.losses import check_loss, own_losses, smoothed
 from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
-from prunus.tasks.placed import moved, placed
+from prunus.tasks.placed import moved, one_of, placed
 from prunus.tasks.samples import Samples, read_at_once
 from prunus.tasks.words import in_words
 from prunus.training.calibration import Calibration
@@ -119,7 +118,7 @@ class Task:
                 "There is no batch to train on; a loader that drops its last batch needs samples for one."
             )
         inputs, _ = found
-        return tree_map_only(Tensor, lambda tensor: tensor[:1], inputs)
+        return one_of(inputs)
 
     def __str__(self) -> str:
         """What there is, in one line."""

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from torch import Tensor
-from torch.utils._pytree import tree_leaves
-
+from prunus.paint.nests import tensors_in
 from prunus.tasks.metrics import Accuracy, as_metric, in_percent
 from prunus.training.calls import samples_of
 
@@ -85,5 +83,5 @@ def _classes(task: Task) -> list[str]:
 def _shape(task: Task) -> str:
     """Of one input, without the axis of the samples."""
     inputs: Any = task.example_inputs()
-    found = [tuple(leaf.shape) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    found = [tuple(tensor.shape) for tensor in tensors_in(inputs)]
     return " and ".join("×".join(map(str, shape[1:] if len(shape) > 1 else shape)) for shape in found)

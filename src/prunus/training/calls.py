@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from prunus.errors import ConfigError, clause
+from prunus.paint.nests import tensors_in
 
 
 def called(model: nn.Module, inputs: Any) -> Any:
@@ -30,7 +31,9 @@ def samples_in(inputs: Any) -> int:
         first = inputs[0] if isinstance(inputs, (tuple, list)) and inputs else inputs
     if isinstance(first, Tensor):
         return first.shape[0] if first.dim() else 1
-    return len(first) if isinstance(first, (list, tuple)) else 1
+    if isinstance(first, (list, tuple)):
+        return len(first)
+    return max(_lengths(islice(tensors_in(first), 1)), default=1)  # of an object, by its first tensor
 
 
 def samples_of(inputs: Any, targets: Any) -> int:
@@ -52,7 +55,7 @@ def each_a_sample(inputs: Any, targets: Any) -> bool | None:
     of_mappings = several and all(isinstance(one, Mapping) for one in targets)
     counts = {len(targets)} if several else set()
     if not of_mappings:
-        counts |= _lengths(tree_leaves(targets))
+        counts |= _lengths(tensors_in(targets))
     pictures = of_mappings and all(isinstance(one, Tensor) and one.dim() == 3 for one in inputs)
     alike = several and len(inputs) == len(targets)
     found = _lengths(inputs)

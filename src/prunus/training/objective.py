@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from traceback import walk_tb
 from typing import Any
@@ -12,13 +11,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError, clause
+from prunus.paint.nests import map_tensors, tensors_in
 from prunus.training.calls import called
 from prunus.training.evaluation import logits_of
 
+HALVES = (torch.bfloat16, torch.float16)
 Loss = Callable[[Any, Any], Tensor]
 """(what the model returned, targets) -> the losses of the samples, shape (batch,), or their mean."""
 
@@ -161,7 +161,7 @@ def as_score(found: Any) -> float:
 def not_finite(inputs: Any, targets: Any) -> str:
     """What to do about inputs or targets that hold something else than numbers; "" where all are."""
     for name, part in (("inputs", inputs), ("targets", targets)):
-        found = [one for one in tree_leaves(part) if isinstance(one, Tensor) and one.is_floating_point()]
+        found = [one for one in tensors_in(part) if one.is_floating_point()]
         if not all(bool(one.isfinite().all()) for one in found):
             return (
                 f"the {name} of that batch hold NaN or infinity, so mend the data or leave such samples out"
@@ -170,8 +170,9 @@ def not_finite(inputs: Any, targets: Any) -> str:
 
 
 def wide(outputs: Any) -> Any:
-    """What a model returned, in single precision where it was half of that."""
-    if type(outputs) in (dict, OrderedDict):  # as torchvision's networks for segmentation return
-        return type(outputs)((name, wide(value)) for name, value in outputs.items())
-    half = isinstance(outputs, Tensor) and outputs.dtype in (torch.bfloat16, torch.float16)
-    return outputs.float() if half else outputs
+    """What a model returned, in whatever containers and objects, in single precision where it was half of
+    that.
+    """
+    if not any(tensor.dtype in HALVES for tensor in tensors_in(outputs)):
+        return outputs
+    return map_tensors(outputs, lambda tensor: tensor.float() if tensor.dtype in HALVES else tensor)

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_leaves
 
 from prunus._foundation.made import begun_by, described, name_of, plain
 from prunus.data.sets import Split
+from prunus.paint.nests import tensors_in
 from prunus.storage.digest import digest
 from prunus.training.feeding import Normalise
 
@@ -60,7 +60,7 @@ def contents(data: Any) -> str | None:
 
 def _held(data: Any) -> list[Tensor]:
     if isinstance(data, (Split, list, tuple)):
-        return [one for one in tree_leaves(_pair(data)) if isinstance(one, Tensor)]
+        return list(tensors_in(_pair(data)))
     if dataclasses.is_dataclass(data):
         values = [getattr(data, field.name) for field in dataclasses.fields(data)]
         return [value for value in values if isinstance(value, Tensor)]

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from prunus._foundation.seeds import makers_of
 from prunus.errors import ConfigError, DataError
+from prunus.paint.nests import map_tensors
 from prunus.training.calls import as_dicts, samples_in
 from prunus.training.feeding import resized
 
@@ -78,14 +78,14 @@ class Stream:
             raise DataError(f"A batch must be a pair (inputs, targets), not {type(batch).__name__}.")
         if not samples_in(batch[0]):
             raise DataError(f"Batch {int(part[0]) + 1} to train on has no samples: leave it out.")
-        inputs, targets = tree_map_only(
-            Tensor, lambda tensor: tensor.to(self._device, non_blocking=True), as_dicts(tuple(batch))
+        inputs, targets = map_tensors(
+            as_dicts(tuple(batch)), lambda tensor: tensor.to(self._device, non_blocking=True)
         )
-        inputs = tree_map_only(
-            Tensor, lambda tensor: tensor.to(self._dtype) if tensor.is_floating_point() else tensor, inputs
+        inputs = map_tensors(
+            inputs, lambda tensor: tensor.to(self._dtype) if tensor.is_floating_point() else tensor
         )
         self._last = inputs
-        return tree_map_only(Tensor, lambda tensor: self._as_image(tensor, size), inputs), targets
+        return map_tensors(inputs, lambda tensor: self._as_image(tensor, size)), targets
 
     def whole(self, part: Tensor, share: slice) -> Any:
         """The inputs of the batch that was given last, in their own size."""
