@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 import prunus
+from prunus import scores
+from prunus.errors import PlanError
 from prunus.scores.products import LayerProducts, families
 
 
@@ -47,3 +51,16 @@ def test_contributions_are_the_moments_of_what_channels_add() -> None:
         for j, second in enumerate(added):
             wanted = float((first * second).sum(1).mean()) / whole
             assert float(found[i, j]) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("score", [scores.reconstruction, scores.thinet, scores.lasso, scores.nisp])
+def test_networks_that_give_no_numbers_are_told_of(score: Any) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3))
+    graph = prunus.trace(model, torch.randn(2, 3, 8, 8))
+    with torch.no_grad():
+        model[0].weight[0, 0, 0, 0] = torch.nan
+    said = r"^What 2 gets on the calibration inputs holds NaN"
+    with pytest.raises(PlanError, match=said):
+        score(graph, [torch.randn(4, 3, 8, 8)])
+    with pytest.raises(PlanError, match=said):
+        scores.similarity(graph, "empirical", [torch.randn(4, 3, 8, 8)])

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus.errors import ConfigError
+from prunus.training import TrainConfig, train
 from prunus.training.objective import Objective, told, wide, with_penalty
 
 LOGITS = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
@@ -112,3 +113,29 @@ def test_outputs_of_half_precision_are_wide_in_every_container() -> None:
     assert wide({"out": [half]})["out"][0].dtype == torch.float32
     full = Found(LOGITS, ())
     assert wide(full) is full
+
+
+def test_targets_that_are_no_numbers_are_told_from_losses_that_let_them_in() -> None:
+    """The same loss twice: chosen behind the difference, and before it."""
+    torch.manual_seed(0)
+    targets = torch.randn(8, 2)
+    targets[::3] = torch.nan
+
+    def behind(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square()[~targets.isnan()].mean()
+
+    def before(outputs: Tensor, targets: Tensor) -> Tensor:
+        there = ~targets.isnan()
+        return (outputs[there] - targets[there]).square().mean()
+
+    batches = [(torch.randn(8, 3), targets)] * 2
+    config = TrainConfig(epochs=2, lr=0.01)
+    assert train(nn.Linear(3, 2), batches, config, loss=before).epochs[-1].loss > 0
+    with pytest.raises(
+        ConfigError, match=r"step 2 of 2: the targets .* choose the others, .* before it subtracts"
+    ):
+        train(nn.Linear(3, 2), batches, config, loss=behind)
+    with pytest.raises(ConfigError, match=r"step 1 of 2: the targets .* or let the loss leave them out"):
+        train(nn.Linear(3, 2), batches, config, loss=F.mse_loss)
+    with pytest.raises(ConfigError, match=r"step \d of 2: .* lower the learning rate"):
+        train(nn.Linear(3, 2), batches, TrainConfig(epochs=60, lr=1e6), loss=before)

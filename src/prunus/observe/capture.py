@@ -19,6 +19,15 @@ def check_repeatable(batches: Iterable[Inputs]) -> None:
         )
 
 
+def check_finite(name: str, found: Tensor) -> None:
+    """Raises PlanError where what a layer got on all inputs, its sums or itself, is no number."""
+    if not bool(found.isfinite().all()):
+        raise PlanError(
+            f"What {name or 'the network'} gets on the calibration inputs holds NaN or infinity, so nothing"
+            " can be said about its channels: mend the network's weights, or leave such inputs out."
+        )
+
+
 def seen_by_all(
     model: nn.Module, names: Iterable[str], batches: Iterable[Inputs]
 ) -> Iterator[dict[str, list[tuple[Tensor, Tensor]]]]:

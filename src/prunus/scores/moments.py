@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunus.errors import PlanError
-from prunus.observe.capture import seen_by_all
+from prunus.observe.capture import check_finite, seen_by_all
 from prunus.observe.matrices import channel_axis
 from prunus.observe.moments import InputMoments
 from prunus.paint.graph import Axis, ChannelGraph
@@ -134,6 +134,7 @@ def _got(graph: ChannelGraph, model: nn.Module, batches: Iterable[Inputs]) -> It
     if not sums:
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")
     for name, moments in sums.items():
+        check_finite(name, moments.products(centred=False))
         yield Seen(
             np.tile(found[name].inputs, found[name].groups),
             moments.mean().numpy(),

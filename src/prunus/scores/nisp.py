@@ -22,7 +22,7 @@ from torch import Tensor
 
 from prunus._foundation.arguments import door
 from prunus.errors import PlanError
-from prunus.observe.capture import seen_by_all
+from prunus.observe.capture import check_finite, seen_by_all
 from prunus.observe.matrices import as_matrix, channel_axis
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs
@@ -104,7 +104,9 @@ def _responses(graph: ChannelGraph, reader: Reader, batches: Iterable[Inputs]) -
                 rows.append((maps.flatten(2).mean(2) if maps.dim() > 2 else maps).double().cpu())
     if not rows:
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")
-    return torch.cat(rows)
+    responses = torch.cat(rows)
+    check_finite(reader.name, responses)
+    return responses
 
 
 def _scale(graph: ChannelGraph, reader: Reader) -> Tensor:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prunus.errors import PlanError
-from prunus.observe.capture import check_repeatable, look_at
+from prunus.observe.capture import check_finite, check_repeatable, look_at
 from prunus.observe.contributions import Contributions
 from prunus.observe.matrices import LEAST_ROWS, as_matrix, channel_axis, portions, positions, wide
 from prunus.observe.moments import InputMoments
@@ -152,7 +152,11 @@ def _gather(
             pass
     if found and not any(one.moments.count for ones in looked.values() for one in ones):
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")
-    return {name: [one.products() for one in looked.pop(name)] for name in list(looked)}
+    result = {name: [one.products() for one in looked.pop(name)] for name in list(looked)}
+    for name, layers in result.items():
+        for layer in layers:
+            check_finite(name, layer.products)
+    return result
 
 
 @dataclass(frozen=True, eq=False)

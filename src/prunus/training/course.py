@@ -28,7 +28,7 @@ from prunus.training.exchange import Exchange
 from prunus.training.feeding import Feed, Normalise, alternating, checked_scale, steps_per_epoch
 from prunus.training.hooks import Curriculum, Pruning, Removal
 from prunus.training.learner import Learner
-from prunus.training.objective import Loss, Objective, as_score, not_finite
+from prunus.training.objective import Loss, Objective, as_score, why_not_finite
 from prunus.training.outside import Outside
 from prunus.training.progress import EpochRecord, Progress, settings
 from prunus.training.snapshot import Snapshot
@@ -262,7 +262,7 @@ class Course:
             advice = f"lower the learning rate ({config.lr:g}) or add warm-up steps ({config.warmup_steps})"
             raise ConfigError(
                 f"The loss became {value / total} in epoch {progress.epoch + 1}, step {progress.step + 1} of"
-                f" {steps}: {not_finite(inputs, targets) or advice}."
+                f" {steps}: {why_not_finite(inputs, targets, outputs, advice)}."
             )
         if not loss.requires_grad:
             raise ConfigError(

@@ -158,15 +158,29 @@ def as_score(found: Any) -> float:
     return float(plain)
 
 
-def not_finite(inputs: Any, targets: Any) -> str:
-    """What to do about inputs or targets that hold something else than numbers; "" where all are."""
-    for name, part in (("inputs", inputs), ("targets", targets)):
-        found = [one for one in tensors_in(part) if one.is_floating_point()]
-        if not all(bool(one.isfinite().all()) for one in found):
-            return (
-                f"the {name} of that batch hold NaN or infinity, so mend the data or leave such samples out"
-            )
-    return ""
+def why_not_finite(inputs: Any, targets: Any, outputs: Any, otherwise: str) -> str:
+    """What to do about a loss that is no number: about inputs that are none, about targets, which a loss may
+    leave out, or else something about the steps.
+    """
+    if not _all_finite(inputs):
+        return "the inputs of that batch hold NaN or infinity, so mend the data or leave such samples out"
+    if _all_finite(targets):
+        return otherwise
+    held = "the targets of that batch hold NaN or infinity"
+    if _all_finite(outputs):
+        return (
+            f"{held}, so mend the data, leave such samples out, or let the loss leave them out; if it does,"
+            f" {otherwise}"
+        )
+    # 0 * NaN is NaN: what is left out of a sum of differences still has a gradient that is none
+    return (
+        f"{held}, and the network's outputs do so too: a loss that leaves such targets out must choose the"
+        f" others, in outputs and targets, before it subtracts, or else its gradients are NaN; or {otherwise}"
+    )
+
+
+def _all_finite(value: Any) -> bool:
+    return all(bool(one.isfinite().all()) for one in tensors_in(value) if one.is_floating_point())
 
 
 def wide(outputs: Any) -> Any:
