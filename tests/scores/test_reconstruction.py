@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from tests.paint.nets import Net, channels, randomised
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import prunus
 from prunus import models, scores
@@ -204,7 +205,8 @@ def test_layers_of_too_many_channels_are_left_out(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(products, "MOST_COLUMNS", 5)
     graph = prunus.trace(network(), BATCHES[0])
     found = scores.reconstruction(graph, BATCHES)
-    assert len(found[channels(graph, "a.weight")].unique()) == 1  # both of its readers are
+    own = channels(graph, "a.weight")  # both of its readers are
+    assert torch.equal(found[own].argsort(), scores.norm(graph)[own].argsort())
     assert len(found[channels(graph, "b.weight")].unique()) == 4
 
 
@@ -214,3 +216,17 @@ def test_inputs_are_needed() -> None:
         scores.reconstruction(graph, [])
     with pytest.raises(PlanError, match="instead of an iterator"):
         scores.reconstruction(graph, iter(BATCHES))
+
+
+def test_channels_that_nobody_knows_about_follow_their_norms() -> None:
+    layers = [weight_norm(nn.Conv1d(2, 6, 3)), nn.ReLU(), weight_norm(nn.Conv1d(6, 5, 3)), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Conv1d(5, 2, 1)).eval()
+    graph = prunus.trace(model, torch.randn(2, 2, 12))
+    found = scores.reconstruction(graph, [torch.randn(4, 2, 12)])
+    unknown, known = (
+        torch.from_numpy(next(one.channels for one in graph.groups if one.name.startswith(name)))
+        for name in ("0", "2")
+    )
+    norms = scores.norm(graph)[unknown]
+    assert torch.equal(found[unknown].argsort(), norms.argsort())
+    assert found[unknown].mean() == pytest.approx(float(found[known].mean()))

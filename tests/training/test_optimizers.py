@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from prunus.errors import ConfigError
-from prunus.training import TrainConfig
+from prunus.training import TrainConfig, train
 from prunus.training.muon import Muon
-from prunus.training.optimizers import fitting, new_optimizer
+from prunus.training.optimizers import fitting, highest_rate, new_optimizer, rate_shares
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,26 @@ def test_nothing_to_train_and_strangers_are_told() -> None:
     with pytest.raises(ConfigError, match="nothing to train"):
         new_optimizer(model.requires_grad_(False), TrainConfig())
     assert fitting(optimizer, model) is optimizer
+
+
+def test_groups_keep_the_ratios_of_their_learning_rates() -> None:
+    """They all had the one of the settings, in silence."""
+    torch.manual_seed(0)
+    batches = [(torch.randn(6, 3), torch.randn(6, 2))] * 4
+    model, copied = (nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)) for _ in range(2))
+    copied.load_state_dict(model.state_dict())
+    groups = [{"params": model[0].parameters(), "lr": 0.002}, {"params": model[1].parameters()}]
+    optimizer, config = torch.optim.SGD(groups, lr=0.02), TrainConfig(epochs=1, lr=0.1, schedule="constant")
+    for _ in range(2):  # a second training begins at the same rates, wherever the first one ended
+        train(model, batches, config, loss=nn.functional.mse_loss, optimizer=optimizer)
+        for inputs, targets in batches:
+            gradients = torch.autograd.grad(
+                nn.functional.mse_loss(copied(inputs), targets), list(copied.parameters())
+            )
+            with torch.no_grad():
+                for number, (one, gradient) in enumerate(zip(copied.parameters(), gradients)):
+                    one -= (0.01 if number < 2 else 0.1) * gradient
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(model.parameters(), copied.parameters()))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    assert rate_shares(optimizer) == [1.0, 1.0] and highest_rate(optimizer) == 0.0

@@ -185,7 +185,7 @@ class Short(Unsized):
         (Unsized(), {}, r"A Unsized does not know how many batches it has.*needs len\(\)"),
         ([], {}, "no batches to train on"),
         (Short(), {}, r"The Short ended before batch 1 of the 3"),
-        ([torch.zeros(2, 3)], {}, r"must be a pair \(inputs, targets\), not Tensor"),
+        ([torch.zeros(2, 3)], {}, r"must be a pair \(inputs, targets\), not a tensor"),
         (loader(), {"curriculum": Random(10, 0.5)}, "give them as a Split"),
         (loader(), {"validation": HELD}, "Samples need `normalise`"),
         (FEW, {}, "Samples need `normalise`"),

@@ -44,7 +44,7 @@ def car(
     Args:
         graph: a traced model.
         evaluate: model -> metric in points, higher is better; on held-out data, never on the test set.
-        layers: glob patterns of the layers that are looked at; the channels of others get the mean score.
+        layers: glob patterns of the layers that are looked at; those of others follow their norms.
         greedy: measure again after every removal; otherwise once.
 
     Returns:
@@ -72,7 +72,7 @@ def car(
                     scores[channel] = reached
                     left.remove(channel)
                     gone.append(channel)
-    return filled(scores)
+    return filled(scores, graph)
 
 
 def _without(

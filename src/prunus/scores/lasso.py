@@ -55,4 +55,4 @@ def lasso(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
             first = used[position].argmax() if used[position].any() else len(penalties) - 1
             # a channel comes in at the knot before it differs from 0
             scores[channel] = float(penalties[max(first - 1, 0)])
-    return filled(scores)
+    return filled(scores, graph)

@@ -43,7 +43,8 @@ def nisp(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
         batches: calibration inputs, as the model takes them.
 
     Returns:
-        Scores, shape (num_channels,); channels that no plain layer reads get the mean score.
+        Scores, shape (num_channels,); those of channels that no plain layer reads follow their norms, around
+        the mean score.
 
     Raises:
         PlanError: there are no inputs, or no plain layer reads a channel.
@@ -69,7 +70,7 @@ def nisp(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
         layer: Any = graph.model.get_submodule(reader.name)
         sums = as_matrix(layer, layer.weight.detach().double().cpu()).abs().sum(2)
         _add(scores, channels, importance @ sums)
-    return filled(scores)
+    return filled(scores, graph)
 
 
 def infinite_feature_selection(responses: Tensor) -> Tensor:

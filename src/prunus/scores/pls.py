@@ -47,7 +47,8 @@ def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Any]], components: int
         components: of the regression.
 
     Returns:
-        Scores, shape (num_channels,); channels that no plain layer reads get the mean score.
+        Scores, shape (num_channels,); those of channels that no plain layer reads follow their norms, around
+        the mean score.
 
     Raises:
         PlanError: no inputs, labels that are no classes, or all of one class.
@@ -72,7 +73,7 @@ def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Any]], components: int
     scores[torch.from_numpy(known)] = torch.from_numpy(
         importance(regression.x_weights_, regression.x_scores_, regression.y_loadings_)
     )
-    return filled(scores)
+    return filled(scores, graph)
 
 
 def importance(

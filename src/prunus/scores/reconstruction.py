@@ -24,6 +24,7 @@ from prunus._foundation.arguments import door
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs
+from prunus.scores.norm import norm
 from prunus.scores.products import LayerProducts, families
 
 RIDGE = 1e-3
@@ -42,8 +43,8 @@ def reconstruction(graph: ChannelGraph, batches: Iterable[Inputs], *, ridge: flo
         ridge: added to the diagonal of H, relative to its mean.
 
     Returns:
-        Scores, shape (num_channels,), rising in the order in which the channels of a group go; channels that
-        no plain layer reads get the mean score. In a layer of more than
+        Scores, shape (num_channels,), rising in the order in which the channels of a group go; those of
+        channels that no plain layer reads follow their norms, around the mean score. In a layer of more than
         `prunus.scores.products.MOST_COLUMNS` columns refitting is no more than a new scale for each channel.
 
     Raises:
@@ -52,13 +53,25 @@ def reconstruction(graph: ChannelGraph, batches: Iterable[Inputs], *, ridge: flo
     scores = torch.full((graph.num_channels,), torch.nan, dtype=torch.float64)
     for family in families(graph, batches):
         _eliminate([Problem(layer, ridge) for layer in family], scores)
-    return filled(scores)
+    return filled(scores, graph)
 
 
-def filled(scores: Tensor) -> Tensor:
-    """The mean score in place of what is not a number: channels that could not be looked at."""
+def filled(scores: Tensor, graph: ChannelGraph) -> Tensor:
+    """A score in place of what is not a number: channels that could not be looked at, as those of layers
+    under a weight norm. On average it is the mean score, and within a group it follows the filters' norms, so
+    that what goes of a layer about which nothing is known is not what happens to come first.
+    """
     unknown = scores.isnan()
-    scores[unknown] = scores[~unknown].mean() if not unknown.all() else 0.0
+    if not unknown.any():
+        return scores
+    usual = float(scores[~unknown].mean()) if not unknown.all() else 1.0
+    worth = norm(graph)
+    groups = torch.from_numpy(graph.group_of_channel)
+    sizes = torch.bincount(groups, minlength=len(graph.groups))
+    means = torch.zeros(len(graph.groups), dtype=torch.float64).index_add_(0, groups, worth) / sizes
+    relative = torch.where(means[groups] > 0, worth / means[groups], 1.0)
+    size = abs(usual) or torch.finfo(torch.float64).tiny  # scores that are losses may be negative
+    scores[unknown] = usual + size * (relative[unknown] - 1.0)
     return scores
 
 

@@ -53,7 +53,7 @@ def thinet(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
             scores[channels[chosen]] = reached
             left[chosen] = False
             with_gone += together[chosen]
-    return filled(scores)
+    return filled(scores, graph)
 
 
 def joined(family: list[LayerProducts]) -> tuple[list[int], Tensor]:

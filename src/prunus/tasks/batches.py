@@ -12,7 +12,7 @@ from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.tasks.calling import told_apart
 from prunus.tasks.metrics import Batch
-from prunus.training.calls import as_dicts, samples_in, samples_of
+from prunus.training.calls import as_dicts, not_pair, samples_in, samples_of
 from prunus.training.feeding import Normalise, check_scale
 
 
@@ -84,7 +84,7 @@ def pair_of(batch: Any, number: int, part: str, *, apart: bool = False) -> Batch
     what is no pair, or has no samples.
     """
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise DataError(f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}.")
+        raise DataError(f"Batch {number} of {part} must be a pair (inputs, targets), {not_pair(batch)}.")
     if not samples_in(batch[0]):
         raise DataError(f"Batch {number} of {part} has no samples: leave it out.")
     inputs, targets = map(as_dicts, batch)

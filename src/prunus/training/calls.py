@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.wording import given
 from prunus.errors import ConfigError, clause
 from prunus.paint.nests import tensors_in
 
@@ -67,6 +68,17 @@ def each_a_sample(inputs: Any, targets: Any) -> bool | None:
 def _lengths(values: Iterable[Any]) -> set[int]:
     """Of the first axes of tensors."""
     return {len(one) for one in values if isinstance(one, Tensor) and one.dim()}
+
+
+def not_pair(batch: Any) -> str:
+    """What a batch is in place of a pair, and what to do about one that holds all that is needed."""
+    several = isinstance(batch, (Mapping, tuple, list)) and len(batch) > 1
+    how = (
+        ": let the loader's collate_fn make pairs, with several inputs in a tuple or, by name, in a dict"
+        if several
+        else ""
+    )
+    return f"not {given(batch)}{how}"
 
 
 def as_dicts(batch: Any) -> Any:

@@ -29,6 +29,7 @@ from prunus.training.feeding import Feed, Normalise, alternating, checked_scale,
 from prunus.training.hooks import Curriculum, Pruning, Removal
 from prunus.training.learner import Learner
 from prunus.training.objective import Loss, Objective, as_score, why_not_finite
+from prunus.training.optimizers import highest_rate, rate_shares
 from prunus.training.outside import Outside
 from prunus.training.progress import EpochRecord, Progress, settings
 from prunus.training.snapshot import Snapshot
@@ -53,13 +54,13 @@ class Course:
         pruning: Pruning | None,
     ) -> None:
         self.config, self.normalise, self.validation = config, normalise, validation
-        self.optimizer, self.curriculum, self.pruning = optimizer, curriculum, pruning
+        self.optimizer, self.shares = optimizer, rate_shares(optimizer)
+        self.curriculum, self.pruning = curriculum, pruning
         self.device, dtype = placement(model)
         self.supply: Feed | Stream
         if isinstance(data, Split):
-            self.objective = Objective(
-                loss, config.label_smoothing, highest_label(data, classes=loss is None)
-            )
+            highest = highest_label(data, classes=loss is None)
+            self.objective = Objective(loss, config.label_smoothing, highest)
             self.supply = Feed(
                 data,
                 checked_scale(normalise),
@@ -206,8 +207,8 @@ class Course:
         for part, weight in list(zip(parts, weights))[progress.step :]:
             place = progress.epoch * self.full_steps + progress.step * self.full_steps / steps
             whole = self.full_steps * self.config.epochs
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.lr * rate_factor(self.config, place, whole)
+            for group, share in zip(self.optimizer.param_groups, self.shares):
+                group["lr"] = share * self.config.lr * rate_factor(self.config, place, whole)
             self._step(part, weight, steps)
             if self.average is not None:
                 self.average.update(place / whole)
@@ -318,7 +319,7 @@ class Course:
                     self.best.consider(
                         progress.epoch + 1, score, None if self.pruning is None else self.pruning.state()
                     )
-        progress.end_epoch(score, loss, float(self.optimizer.param_groups[0]["lr"]), seconds, exchanged)
+        progress.end_epoch(score, loss, highest_rate(self.optimizer), seconds, exchanged)
 
     def _validate(self, validation: Validation) -> tuple[float, float | None]:
         """Accuracy [percent] and loss, every process looking at its share; or what a function says in the

@@ -74,8 +74,8 @@ def train(
             which it gets in evaluation mode (higher = better). It influences the training only where
             `config.keep` is "best".
         optimizer: use this one, with the state that it carries, instead of a new one. Its learning rates are
-            set from `config.lr` and the schedule; `config.optimizer`, `momentum` and `weight_decay` have no
-            effect then.
+            set from `config.lr` and the schedule, of several groups the highest, to which the others keep
+            their ratios; `config.optimizer`, `momentum` and `weight_decay` have no effect then.
         curriculum: chooses the samples of every epoch; None = all.
         pruning: changes weights between the epochs. Where it makes a smaller network without what is gone for
             good (`prunus.training.hooks.Removal`), that trains on in the place of the given one, which has

@@ -44,3 +44,16 @@ def fitting(optimizer: Optimizer, model: nn.Module) -> Optimizer:
             f"The optimizer does not hold {len(absent)} parameters of this model, such as {absent[0]}."
         )
     return optimizer
+
+
+def highest_rate(optimizer: Optimizer) -> float:
+    """The learning rate of the group that has the highest."""
+    return max(float(group["lr"]) for group in optimizer.param_groups)
+
+
+def rate_shares(optimizer: Optimizer) -> list[float]:
+    """Of every group its learning rate, as a share of the highest: a schedule says what that one is, and
+    groups keep their ratios, whatever schedule they went through before.
+    """
+    highest = highest_rate(optimizer)
+    return [float(group["lr"]) / highest if highest else 1.0 for group in optimizer.param_groups]

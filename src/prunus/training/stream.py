@@ -13,7 +13,7 @@ from torch import Tensor
 from prunus._foundation.seeds import makers_of
 from prunus.errors import ConfigError, DataError
 from prunus.paint.nests import map_tensors
-from prunus.training.calls import as_dicts, samples_in
+from prunus.training.calls import as_dicts, not_pair, samples_in
 from prunus.training.feeding import resized
 
 
@@ -75,7 +75,7 @@ class Stream:
                 f" {self._count} that it has by its length."
             )
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise DataError(f"A batch must be a pair (inputs, targets), not {type(batch).__name__}.")
+            raise DataError(f"A batch must be a pair (inputs, targets), {not_pair(batch)}.")
         if not samples_in(batch[0]):
             raise DataError(f"Batch {int(part[0]) + 1} to train on has no samples: leave it out.")
         inputs, targets = map_tensors(
