@@ -48,7 +48,10 @@ def test_groups_keep_the_ratios_of_their_learning_rates() -> None:
     batches = [(torch.randn(6, 3), torch.randn(6, 2))] * 4
     model, copied = (nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)) for _ in range(2))
     copied.load_state_dict(model.state_dict())
-    groups = [{"params": model[0].parameters(), "lr": 0.002}, {"params": model[1].parameters()}]
+    groups: list[dict[str, Any]] = [
+        {"params": model[0].parameters(), "lr": 0.002},
+        {"params": model[1].parameters()},
+    ]
     optimizer, config = torch.optim.SGD(groups, lr=0.02), TrainConfig(epochs=1, lr=0.1, schedule="constant")
     for _ in range(2):  # a second training begins at the same rates, wherever the first one ended
         train(model, batches, config, loss=nn.functional.mse_loss, optimizer=optimizer)
@@ -58,7 +61,7 @@ def test_groups_keep_the_ratios_of_their_learning_rates() -> None:
             )
             with torch.no_grad():
                 for number, (one, gradient) in enumerate(zip(copied.parameters(), gradients)):
-                    one -= (0.01 if number < 2 else 0.1) * gradient
+                    one.sub_(gradient, alpha=0.01 if number < 2 else 0.1)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(model.parameters(), copied.parameters()))
     for group in optimizer.param_groups:
         group["lr"] = 0.0
