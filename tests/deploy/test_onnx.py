@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import prunus
 from prunus._foundation.agreement import Difference
 from prunus.deploy import onnx, onnx_file
 from prunus.deploy.inputs import split
-from prunus.errors import MissingExtraError, PrunusError, VerifyError
+from prunus.errors import FileFormatError, MissingExtraError, PrunusError, VerifyError
 from prunus.measure.timing import measure_onnx
 from prunus.surgery.traced.module import TracedModule
 
@@ -49,6 +50,19 @@ def test_the_file_computes_what_the_model_computes(tmp_path: Path, capfd: pytest
     assert check.relative == pytest.approx(check.max_abs / float(expected.abs().max()))
     assert check.relative < 1e-5
     assert check.opset >= 18
+
+
+def test_a_full_disk_is_not_blamed_on_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(draft: Path) -> None:
+        raise RuntimeError("wrapped") from OSError(errno.ENOSPC, "No space left on device")
+
+    path = onnx.export(network(), INPUTS, tmp_path / "model.onnx").path
+    before = path.read_bytes()
+    monkeypatch.setattr(onnx, "tidy", full)
+    with pytest.raises(FileFormatError) as told:
+        onnx.export(network(8), INPUTS, path)
+    assert str(told.value).startswith(f"{path} cannot be written (No space left on device)")
+    assert [one.name for one in tmp_path.iterdir()] == ["model.onnx"] and path.read_bytes() == before
 
 
 def test_dynamic_batch(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,14 +14,17 @@ from torch import Tensor, nn
 import prunus
 from prunus._foundation import atomic
 from prunus._foundation.run_files import FILES, PROGRESS
+from prunus.data import Split
 from prunus.errors import ConfigError, FileFormatError, PrunusError
 from prunus.models import lenet5
 from prunus.report.result import read
+from prunus.runs import delivery
 from prunus.runs.delivery import check, deliver, run_files
 from prunus.runs.describe import Provenance
-from prunus.runs.settings import Delivery
+from prunus.runs.settings import Delivery, Quantisation
 from prunus.storage import fileset
 from prunus.storage.lock import folder_lock
+from prunus.tasks import Task
 
 
 def _old(folder: Path) -> None:
@@ -138,9 +143,9 @@ def test_no_training_is_lost_where_the_network_cannot_be_exported(tmp_path: Path
     model, inputs = Unusual().eval(), torch.zeros(1, 1, 8, 8)
     out = prunus.shrink(model, None, example_inputs=inputs, rate=0.4)
     about = Provenance({"name": "mine:Unusual"})
-    delivery = Delivery(report=False)
+    wanted = Delivery(report=False)
     with pytest.raises(PrunusError, match=r"cannot be exported to ONNX: .*; all else that was made is in"):
-        deliver(tmp_path / "out", model, out, inputs, about, delivery)
+        deliver(tmp_path / "out", model, out, inputs, about, wanted)
     files = {"model.safetensors", "plan.json", "result.json"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == files
     result = read(tmp_path / "out" / "result.json")
@@ -148,3 +153,34 @@ def test_no_training_is_lost_where_the_network_cannot_be_exported(tmp_path: Path
     assert [row["runtime"] for row in result["latency"]] == ["PyTorch"]
     small = prunus.load(tmp_path / "out", Unusual)
     torch.testing.assert_close(small(inputs).logits, out.model(inputs).logits)
+
+
+def test_a_disk_that_is_full_at_the_eight_bits_leaves_a_result_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    real = delivery.finish
+
+    def half(result: dict[str, Any], folder: Path, *more: Any) -> dict[str, Any]:
+        if "int8" not in result:
+            return real(result, folder, *more)
+        (folder / "result.json").write_text("with eight bits")
+        cause = OSError(errno.ENOSPC, "No space left on device")
+        raise FileFormatError(f"{folder / 'report.html'} cannot be written (no room).") from cause
+
+    monkeypatch.setattr(delivery, "finish", half)
+    monkeypatch.setattr(delivery, "quantised", lambda *arguments, **more: {})
+    model, inputs = lenet5(image_size=8).eval(), torch.zeros(1, 1, 8, 8)
+    labels = torch.arange(20) % 10
+    samples = Split(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), labels)
+    task = Task(samples, samples, samples)
+    out = prunus.shrink(model, task, example_inputs=inputs, rate=0.4)
+    wanted = Delivery(report=False, int8=Quantisation())
+    folder = tmp_path / "out"
+    with pytest.raises(PrunusError) as told:
+        deliver(folder, model, out, inputs, Provenance({"name": "lenet5"}, task=task), wanted)
+    assert str(told.value) == (
+        f"{folder / 'report.html'} cannot be written (no room); all else that was made is in the folder of"
+        " the run."
+    )
+    assert "int8" not in read(folder / "result.json") and (folder / "model.onnx").is_file()

@@ -320,3 +320,16 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_before_anything_happens(tmp_pa
     with pytest.raises(FileFormatError, match="pipe is a named pipe"), staging(folder, ("a", "pipe")):
         pytest.fail("it began")
     assert _held(folder) == OLD
+
+
+def test_a_file_that_cannot_be_written_is_called_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    _old(tmp_path / "set")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileFormatError) as told:
+        _write_new(tmp_path / "set")
+    assert str(told.value).startswith(f"{tmp_path / 'set' / 'b'} cannot be written (No space left on device)")

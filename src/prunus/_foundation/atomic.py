@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from prunus._foundation.oslock import claim
+from prunus._foundation.system_faults import no_room
 from prunus.errors import FileFormatError, clause
 
 PART = ".prunus-part"
@@ -148,7 +149,7 @@ def draft_folder(path: Path) -> Iterator[Path]:
     """A folder beside a file's place, for drafts that `put` then brings there; it is gone when the block
     ends.
 
-    Raises FileFormatError if the file could not be written.
+    Raises FileFormatError if the file cannot be written, or the disk takes no more drafts.
     """
     real = destination(path)
     try:
@@ -165,6 +166,12 @@ def draft_folder(path: Path) -> Iterator[Path]:
         if handle is not None:
             claim(handle)
         yield folder
+    except OSError as error:
+        if (full := no_room(error)) is None:
+            raise
+        raise FileFormatError(
+            f"{path} cannot be written ({full.strerror or full}): make room there, or choose another folder."
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if handle is not None:

@@ -37,7 +37,9 @@ def out_of_memory(error: BaseException, shape: str) -> str | None:
 
 def unusable(error: OSError) -> str:
     """What to say of a file that the system does not give."""
-    name = str(error.filename or "unknown file")
+    if error.filename is None:  # as where a disk is full
+        return f"{error.strerror or clause(error)}: a file cannot be read or written."
+    name = str(error.filename)
     shown = name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 :]}"
     return f"{error.strerror or clause(error)}: {shown}."
 

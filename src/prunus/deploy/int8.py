@@ -8,7 +8,6 @@ Where that costs more than a tolerance, the layers that add most noise stay in f
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor
 from prunus._foundation import confidence as bounds
 from prunus._foundation.atomic import draft_folder, put
 from prunus._foundation.progress import Watch, unwatched
+from prunus._foundation.scratch import scratch_folder
 from prunus.deploy import onnx_file, qdq
 from prunus.errors import ConfigError, TargetError
 
@@ -103,7 +103,7 @@ def layers(source: Path | str) -> tuple[str, ...]:
     for `quantise`.
     """
     _require()
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         return tuple(qdq.layers_of(Path(source), Path(folder)))
 
 

@@ -20,6 +20,7 @@ from prunus._foundation.agreement import Difference, difference, not_finite
 from prunus._foundation.arguments import door
 from prunus._foundation.atomic import destination, draft_folder, put
 from prunus._foundation.collector import collector_paused
+from prunus._foundation.system_faults import refused
 from prunus.deploy.inputs import Inputs, free_batch, naming, split, tensors, tensors_alone
 from prunus.deploy.onnx_file import first_cause, require, runner
 from prunus.deploy.sheet import DataSheet, FromPixels
@@ -150,7 +151,8 @@ def write(
     `properties` are the file's metadata (those of the model, if none are given), and `outputs` the names of
     its outputs.
 
-    Raises PrunusError if it cannot express the model.
+    Raises PrunusError if it cannot express the model; what the system refuses, such as more of a full disk,
+    comes through.
     """
     try:
         with silenced(), collector_paused(), naming(model, args, kwargs):
@@ -168,6 +170,8 @@ def write(
             program.save(draft, external_data=False)
             tidy(draft)
     except Exception as error:  # the exporter raises many types; none of them is the user's to know
+        if (found := refused(error)) is not None:
+            raise found from error
         raise PrunusError(
             f"{type(model).__name__} cannot be exported to ONNX: {first_cause(error)}."
         ) from error

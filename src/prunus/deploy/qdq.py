@@ -22,6 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from prunus._foundation.environment import processor
+from prunus._foundation.system_faults import refused
 from prunus.deploy.constants import condense
 from prunus.deploy.onnx import silenced
 from prunus.deploy.onnx_file import first_cause, session
@@ -178,6 +179,8 @@ def told(source: Path) -> Iterator[None]:
     except (PrunusError, OSError):
         raise
     except Exception as error:  # both raise many types; none of them is the user's to know
+        if (found := refused(error)) is not None:
+            raise found from error
         raise PrunusError(f"{source.name} cannot be quantised: {first_cause(error)}.") from error
 
 

@@ -5,7 +5,6 @@ numpy alone can put both together again.
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import nn
 
 from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
+from prunus._foundation.scratch import scratch_folder
 from prunus.coding import skeleton as skeletons
 from prunus.coding.skeleton import PERMUTED, RESHAPED, SUM, Reference
 from prunus.coding.table import Entry
@@ -51,7 +51,7 @@ def skeleton(model: nn.Module, example_inputs: Inputs, *, dynamic_batch: bool = 
     onnx_file.require()
     entries = file_entries(model)
     args, kwargs = split(example_inputs)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         draft = Path(folder) / "model.onnx"
         with evaluating(model):
             outputs = model(*args, **kwargs)

@@ -13,12 +13,12 @@ from __future__ import annotations
 import base64
 import math
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from prunus._foundation.arguments import checked
+from prunus._foundation.scratch import scratch_folder
 from prunus.errors import ConfigError
 from prunus.integrations._bases import base
 from prunus.integrations._course import Course, Network
@@ -125,7 +125,7 @@ class PruningCallback(TrainerCallback):
 
 def _text(tree: Any) -> str:
     """A tree of tensors, numbers and texts as text, for JSON."""
-    with TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         path = Path(folder) / "state.safetensors"
         write_tree(path, tree)
         return base64.b64encode(path.read_bytes()).decode("ascii")
@@ -133,7 +133,7 @@ def _text(tree: Any) -> str:
 
 def _tree(text: str) -> Any:
     """What `_text` wrote. Raises FileFormatError if that is not whole."""
-    with TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         path = Path(folder) / "state.safetensors"
         path.write_bytes(base64.b64decode(text))
         return read_tree(path)

@@ -4,7 +4,6 @@ outputs are apart.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from prunus._foundation.agreement import Difference, difference
+from prunus._foundation.scratch import scratch_folder
 from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.deploy.sheet import DataSheet
@@ -82,7 +82,7 @@ def compare_latency(
     if not with_onnx:
         return tuple(measured), None
     watch("exporting to ONNX")
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         checks = {
             "before": onnx.export(before, example_inputs, Path(folder) / "before.onnx"),
             "after": onnx.export(

@@ -7,7 +7,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from prunus._foundation.scratch import scratch_folder
 from prunus.deploy.onnx_file import require
 from prunus.measure.shapes import Pair, Shape
 
@@ -70,7 +70,7 @@ def _weight_shape(shape: Shape, pair: Pair) -> tuple[int, ...]:
 def _timed(shape: Shape, pairs: list[Pair], threads: int) -> dict[Pair, float]:
     """Median milliseconds of the kernels of one file."""
     runtime: Any = importlib.import_module("onnxruntime")
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3

@@ -8,7 +8,6 @@ import importlib
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import torch
 from torch import nn
 
 from prunus._foundation.arguments import door
+from prunus._foundation.scratch import scratch_folder
 from prunus.deploy import onnx, onnx_file
 from prunus.deploy.inputs import Inputs
 from prunus.errors import ConfigError, MissingExtraError, PrunusError
@@ -114,7 +114,7 @@ def onnx_files(models: Mapping[str, Network], example_inputs: Inputs) -> Iterato
         MissingExtraError: the extra `onnx` is not installed.
         PrunusError: a model cannot be exported.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         yield {
             name: network
             if isinstance(network, Path)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
 from prunus._foundation.finite import warn_of_nonfinite
+from prunus._foundation.system_faults import check_readable
 from prunus._foundation.wording import dtype_name
 from prunus.coding.container import is_coded
 from prunus.errors import FileFormatError
@@ -75,6 +76,7 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
                 else torch.load(path, map_location="cpu", weights_only=True)
             )
     except Exception as error:  # a damaged file can fail in any of a dozen ways inside the two readers
+        check_readable(path, error)
         raise FileFormatError(f"{path} {_trouble(path, str(error))}.") from error
     for holder in HOLDERS:
         if isinstance(content, Mapping) and isinstance(content.get(holder), Mapping):

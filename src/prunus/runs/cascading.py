@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.progress import Watch, unwatched
+from prunus._foundation.scratch import scratch_folder
 from prunus.deploy import onnx, onnx_file
 from prunus.dynamic import Cascade, export_cascade
 from prunus.errors import ConfigError, TargetError
@@ -164,7 +164,7 @@ def _times(made: Cascade, images: Tensor, file: Path | None) -> list[dict[str, A
     with torch.inference_mode(), pinned_threads(1):
         measured = {"PyTorch": over_inputs({"last stage": made.stages[-1].eval(), "cascade": made}, inputs)}
     if file is not None:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             alone = onnx.export(made.stages[-1], inputs[0], Path(folder) / "last.onnx").path
             measured["ONNX Runtime"] = over_inputs(
                 {"last stage": onnx_file.runner(alone), "cascade": onnx_file.runner(file)}, inputs

@@ -18,6 +18,7 @@ from prunus._foundation.atomic import PART
 from prunus._foundation.environment import environment
 from prunus._foundation.progress import Watch, unwatched
 from prunus._foundation.run_files import FILES, INDEX, KEPT, OF_EPOCHS, PROGRESS
+from prunus._foundation.system_faults import no_room
 from prunus.deploy import onnx, onnx_file
 from prunus.deploy.inputs import Inputs, main_shape
 from prunus.deploy.sheet import sheet_of
@@ -156,8 +157,9 @@ def deliver(
                 paths = {**paths, "int8": staged / FILE}
                 result = finish(result | {"int8": int8}, staged, paths, exported, delivery.report, images)
             except BaseException as error:  # all else is there, so that no training is lost with it
-                failure = error
+                failure = without_int8(error, staged)
                 (staged / FILE).unlink(missing_ok=True)
+                write_json(result, staged / "result.json")
     if failure is not None:
         raise failure
     return Result(result, folder)
@@ -196,7 +198,22 @@ def without_onnx(error: PrunusError, staged: Path) -> PrunusError:
     """
     for draft in staged.glob(f"{ONNX}*"):
         draft.unlink()
-    told = PrunusError(f"{clause(error)}; all else that was made is in the folder of the run.")
+    return _besides(clause(error), error, staged)
+
+
+def without_int8(error: BaseException, staged: Path) -> BaseException:
+    """Likewise, where there is no file in 8 bits because the disk takes no more."""
+    full = no_room(error)
+    if full is None:
+        return error
+    why = clause(error) if isinstance(error, PrunusError) else f"There is no {FILE} ({full.strerror or full})"
+    return _besides(why, error, staged)
+
+
+def _besides(why: str, error: BaseException, staged: Path) -> PrunusError:
+    """What is lacking, by the place where it would lie, and that all else is there."""
+    why = why.replace(str(staged), str(staged.parent))
+    told = PrunusError(f"{why}; all else that was made is in the folder of the run.")
     told.__cause__ = error
     return told
 

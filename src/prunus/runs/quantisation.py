@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.scratch import scratch_folder
 from prunus._foundation.wording import dtype_name
 from prunus.deploy import int8, onnx
 from prunus.deploy.file_network import FileNetwork
@@ -117,7 +117,7 @@ def _measured(
     watch: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:
     """Size, metric on the test samples, and latency of the original and of files, in ONNX Runtime."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         dense = onnx.export(original, example_inputs, Path(folder) / "dense.onnx").path
         files = {"before": dense, **files}
         watch("evaluating in ONNX Runtime", 0, 0)

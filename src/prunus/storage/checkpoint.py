@@ -14,6 +14,7 @@ from torch import Tensor
 
 from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
+from prunus._foundation.system_faults import check_readable
 from prunus.errors import FileFormatError, clause
 from prunus.storage.digest import CHECKSUM, digest
 from prunus.storage.lock import settle
@@ -72,6 +73,7 @@ def read_tree(path: str | Path) -> Any:
     except FileFormatError:
         raise
     except Exception as error:  # safetensors raises errors of many kinds for what it cannot read
+        check_readable(path, error)
         raise FileFormatError(
             f"{path} is not a whole checkpoint ({type(error).__name__}: {clause(error)}); resume from another"
             " one."

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.finite import warn_of_nonfinite
+from prunus._foundation.system_faults import check_readable
 from prunus._foundation.warned import warn
 from prunus.errors import FileFormatError, clause
 from prunus.paint.model_copy import meta_twin, named_tensors, unwrap, walk
@@ -197,6 +198,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except Exception as error:  # safetensors raises errors of many kinds for what it cannot read
+        check_readable(path, error)
         raise FileFormatError(
             f"{path} is not a whole safetensors file ({error}); it may be truncated."
         ) from error

@@ -59,6 +59,9 @@ def staging(
         _discard(place)
         if isinstance(error, OSError):
             raise _unwritable(folder, error) from error
+        if isinstance(error, FileFormatError) and str(place) in str(error):
+            # whoever reads it knows the files by their places
+            raise FileFormatError(str(error).replace(str(place), str(folder))) from error
         raise
     _bring(folder, key)
 
