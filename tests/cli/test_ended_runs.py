@@ -4,6 +4,7 @@ run in their folder.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import itertools
 import json
@@ -23,8 +24,10 @@ from tests.processes import Started
 from typer.testing import CliRunner
 
 from prunus.cli.app import app
+from prunus.errors import FileFormatError
 from prunus.runs.loading import open_model
 from prunus.storage import read_header
+from prunus.storage.checkpoint import write_tree
 
 RUN = CliRunner()
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -109,6 +112,45 @@ def test_a_signal_ends_a_command_in_order(
     assert json.loads(output) == {"error": {"type": kind, "message": text}}
     assert errors.splitlines()[-1] == f"prunus: {text}" and "Traceback" not in errors
     assert not list(tmp_path.iterdir())
+
+
+@POSIX
+def test_a_training_that_is_ended_says_how_it_goes_on(tmp_path: Path) -> None:
+    with StoppedRun("prunus.runs.run.line", *TRAIN, "-o", tmp_path, count=2) as process:
+        process.send_signal(15)
+        ended, _, errors = process.ended()
+    assert ended == 143
+    assert errors.splitlines()[-1] == (
+        "prunus: Terminated: --resume goes on from the checkpoint in its folder."
+    )
+    assert run("train", "--resume", "-o", tmp_path).exit_code == 0
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_training_on_a_full_disk_says_how_it_goes_on(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(*TRAIN, "-o", tmp_path / "whole").exit_code == 0
+    count = itertools.count(1)
+
+    def full(path: Path, tree: Any) -> None:
+        if next(count) == after:
+            cause = OSError(errno.ENOSPC, "No space left on device")
+            raise FileFormatError(f"{path} cannot be written (No space left on device).") from cause
+        write_tree(path, tree)
+
+    monkeypatch.setattr("prunus.training.course.write_tree", full)
+    out = tmp_path / "out"
+    found = run(*TRAIN, "-o", out)
+    assert found.exit_code == 1 and found.stderr.splitlines()[-1] == (
+        f"prunus: {out / 'checkpoint.safetensors'} cannot be written (No space left on device)"
+        + (
+            ": when there is room again, --resume goes on from the checkpoint in its folder." * (after > 1)
+            or "."
+        )
+    )
+    assert run(*TRAIN, *["--resume"] * (after > 1), "-o", out).exit_code == 0
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
 @POSIX

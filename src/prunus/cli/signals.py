@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import typer
 
@@ -44,6 +44,14 @@ STOPS = {
 DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 
 
+_besides: list[Callable[[], str]] = []
+
+
+def when_stopped(tell: Callable[[], str]) -> None:
+    """Let the running command say how to go on, if it is asked to end: a clause, or "" for nothing."""
+    _besides.append(tell)
+
+
 class Stopped(KeyboardInterrupt):
     """Raised in the main thread when the process is asked to end; libraries know it as Ctrl-C."""
 
@@ -59,6 +67,7 @@ def stops(tell: Callable[[Stop], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    _besides.clear()
     guard = _Guard(tell)
     try:
         yield
@@ -119,7 +128,9 @@ class _Guard:
         """Say once why the command ended."""
         if self.first is not None and self._told.acquire(blocking=False):
             with suppress(OSError, ValueError):  # nobody may be listening any more
-                self._tell(self.first)
+                more = [said for tell in _besides if (said := tell())]
+                text = self.first.text.removesuffix(".")
+                self._tell(replace(self.first, text=f"{': '.join([text, *more])}."))
                 sys.stdout.flush()
 
     def end(self, stop: Stop) -> None:

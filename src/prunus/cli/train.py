@@ -16,6 +16,7 @@ from prunus.cli import options as given
 from prunus.cli import recipe_options as keys
 from prunus.cli.console import bars, show_json
 from prunus.cli.method_flags import SETTINGS
+from prunus.cli.signals import when_stopped
 from prunus.cli.summary import show_rate, show_trained
 from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError
@@ -118,7 +119,7 @@ def train(
     with several processes: torchrun --nproc-per-node 2 --no-python prunus train …
     """
     from prunus.runs.settings import Delivery
-    from prunus.runs.training import recipe_of, train
+    from prunus.runs.training import going_on, recipe_of, train
 
     flags = {
         name: value
@@ -131,6 +132,7 @@ def train(
             raise ConfigError("--find-lr does not train, so nothing is gone on with: leave out --resume.")
         _find_lr(context, flags, recipe, as_json)
         return
+    when_stopped(lambda: going_on(output))
     chosen = recipe_of(flags, recipe, output, resume)
     with bars() if _leads() else nullcontext(unwatched) as watch:
         result = train(

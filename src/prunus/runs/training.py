@@ -8,10 +8,11 @@ from typing import Any
 
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Watch, unwatched
-from prunus.errors import ConfigError
+from prunus._foundation.system_faults import no_room
+from prunus.errors import ConfigError, FileFormatError
 from prunus.runs.among import check_apart
 from prunus.runs.by_method import check_method
-from prunus.runs.data import read_data
+from prunus.runs.data import Source, read_data
 from prunus.runs.delivery import CHECKPOINTS, check
 from prunus.runs.recipe import NO_METHOD, Recipe, read, resolve
 from prunus.runs.recipe_parts import data_in
@@ -79,9 +80,27 @@ def train(
             run = Run(recipe, folder, resume, command, delivery, ranks, watch, also)
             sized = recipe.batch_size != TrainConfig.batch_size if sized is None else sized
             source = read_data(data_in(recipe, sized), None, watch)
-            if pixels and source.pictures is not None:
-                return train_pixels(run, source)
-            return train_own(run, source) if source.images is None else train_classes(run, source)
+            return _done(run, source, pixels)
+
+
+def _done(run: Run, source: Source, pixels: bool) -> dict[str, Any]:
+    """The training itself; where the disk takes no more, what to do after there is room is said."""
+    try:
+        if pixels and source.pictures is not None:
+            return train_pixels(run, source)
+        return train_own(run, source) if source.images is None else train_classes(run, source)
+    except FileFormatError as error:
+        how = going_on(run.folder) if no_room(error) else ""
+        if not how:
+            raise
+        raise FileFormatError(f"{str(error).removesuffix('.')}: when there is room again, {how}.") from error
+
+
+def going_on(folder: Path | str) -> str:
+    """How a training that was broken off goes on, as a clause; "" where it left no checkpoint."""
+    if not any(Path(folder).glob(CHECKPOINTS)):
+        return ""
+    return "--resume goes on from the checkpoint in its folder"
 
 
 def recipe_of(flags: Mapping[str, Any], file: Path | None, folder: Path, resume: bool = False) -> Recipe:
