@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from typing import Any
 
@@ -47,6 +48,17 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(client, "import_module", gone)
     with pytest.raises(MissingExtraError, match=r"the extra 'hub': pip install 'prunus\[hub\]'\.$"):
         client.require()
+
+
+def test_a_full_disk_is_not_the_fault_of_the_client(hub: Hub) -> None:
+    def full() -> None:
+        raise RuntimeError("wrapped") from OSError(errno.ENOSPC, "No space left on device", "/cache/blob")
+
+    with pytest.raises(HubError) as told:
+        client.asked("me/net", None, full)
+    assert str(told.value) == (
+        "me/net cannot be kept here (No space left on device: /cache/blob): make room, or set HF_HOME."
+    )
 
 
 def test_no_token_is_in_an_error_nor_in_what_hangs_on_it(hub: Hub) -> None:

@@ -51,6 +51,42 @@ def test_what_a_job_returned_is_as_good_as_its_folder(hub: Hub, run: Any) -> Non
     assert sent(hub) == mine
 
 
+def test_a_run_that_ends_meanwhile_does_not_mix_its_files_with_these(
+    hub: Hub, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(run.folder, out)
+    before, create = (out / "model.safetensors").read_bytes(), client.client
+
+    def later(token: str | None) -> Any:
+        (out / "new").write_bytes(b"of another run")
+        (out / "new").replace(out / "model.safetensors")
+        return create(token)
+
+    monkeypatch.setattr("prunus.hub.push.client", later)
+    prunus.push_to_hub(out, "me/net")
+    assert sent(hub)["model.safetensors"] == before
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_run_that_ends_while_its_folder_is_read_is_told(
+    gone: bool, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, copy = tmp_path / "out", shutil.copyfile
+    shutil.copytree(run.folder, out)
+
+    def meanwhile(source: Path, target: Path) -> Any:
+        if source.name == "model.safetensors":
+            (out / "result.json").replace(out / "away")
+            if not gone:
+                copy(out / "away", out / "result.json")
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", meanwhile)
+    with pytest.raises(HubError, match="was written to by a run while it was read: push it again"):
+        prunus.push_to_hub(out, "me/net", dry_run=True)
+
+
 def test_every_file_of_a_run_goes_up_but_its_report() -> None:
     assert set(MODELS.values()) | {"result.json"} == set(FILES) - {"report.html", "training.json"}
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from prunus._foundation.system_faults import no_room
 from prunus.errors import HubError, MissingExtraError, PrunusError, clause
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ def _refused(repo_id: str, where: str, kinds: AbstractSet[str], status: int, wri
 
 def _failed(repo_id: str, where: str, error: BaseException, kinds: AbstractSet[str]) -> str:
     """Why there is no answer, or not the whole of it."""
+    if (full := no_room(error)) is not None:
+        place = full.filename or "the folder of its downloads"
+        return f"{repo_id} cannot be kept here ({full.strerror or full}: {place}): make room, or set HF_HOME."
     if "LocalEntryNotFoundError" in kinds or "OfflineModeIsEnabled" in kinds:
         return f"{repo_id} was not downloaded before, and {where} was not asked: go online once."
     if not kinds.isdisjoint(("ConnectError", "TimeoutException", "ConnectionError", "Timeout")):

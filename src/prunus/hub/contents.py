@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from prunus._foundation.scratch import scratch_folder
+from prunus._foundation.system_faults import no_room
 from prunus.errors import FileFormatError, HubError, PrunusError, clause
 from prunus.hub.public import without_paths
 from prunus.methods.common import Outcome
@@ -19,6 +22,7 @@ from prunus.models.catalogue import build_recorded, is_plain_name
 from prunus.report.result import Result, read, understood
 from prunus.runs.describe import files as described
 from prunus.runs.records import RESULT_FILE, TRAINING_FILE
+from prunus.storage.lock import settle
 
 if TYPE_CHECKING:
     from prunus.tasks import Task
@@ -86,7 +90,7 @@ def contents_of(out: Path | str | Outcome | Mapping[str, Any], made: Made) -> It
         FileFormatError: a file of the folder is missing, damaged, or of something else.
     """
     if isinstance(out, Outcome):
-        with TemporaryDirectory(prefix="prunus-") as place:
+        with scratch_folder() as place:
             yield _checked(_written(out, made, Path(place)), Path(place), made)
         return
     if isinstance(out, Mapping) and not isinstance(out, Result):
@@ -95,9 +99,11 @@ def contents_of(out: Path | str | Outcome | Mapping[str, Any], made: Made) -> It
             " prunus.runs returned, unchanged."
         )
     folder = out.folder if isinstance(out, Result) else Path(out)
-    with understood(folder, PURPOSE):
-        found = _checked(_read(folder), folder, made)
-    yield replace(found, folder=folder)
+    with scratch_folder() as place:
+        held = _held(folder, Path(place))
+        with understood(folder, PURPOSE):
+            found = _checked(_read(held, folder), held, made, folder)
+        yield replace(found, folder=folder)
 
 
 def config(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,17 +127,52 @@ def config(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _held(folder: Path, place: Path) -> Path:
+    """A copy of what may go up, so that a run that ends meanwhile does not mix its files with these. Raises
+    HubError where one has just done so.
+    """
     if not folder.is_dir():
         raise FileFormatError(f"{folder} is not the folder of a run: it is not there, or is a file.")
-    if not (folder / RESULT_FILE).is_file():
+    settle(folder)
+    before = _stamps(folder)
+    for name in before:
+        try:
+            shutil.copyfile(folder / name, place / name)
+        except FileNotFoundError:
+            break  # it has another stamp now
+        except OSError as error:
+            if no_room(error) is not None:
+                raise
+            raise FileFormatError(f"{folder / name} cannot be read ({error.strerror or error}).") from error
+    if _stamps(folder) != before:
+        raise HubError(f"{folder} was written to by a run while it was read: push it again.")
+    return place
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The files of a folder that may go up, and what tells one that takes the place of another."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name in (*MODELS.values(), RESULT_FILE, TRAINING_FILE):
+        with suppress(OSError):
+            stat = (folder / name).stat()
+            if S_ISREG(stat.st_mode):
+                found[name] = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return found
+
+
+def _read(held: Path, folder: Path) -> dict[str, Any]:
+    """The result of a run of which a copy is held."""
+    if not (held / RESULT_FILE).is_file():
         why = (
             "its network was trained and not pruned"
-            if (folder / TRAINING_FILE).is_file()
+            if (held / TRAINING_FILE).is_file()
             else f"it holds no {RESULT_FILE}"
         )
         raise FileFormatError(f"{folder} is not the folder of a run that pruned: {why}.")
-    return read(folder / RESULT_FILE)
+    try:
+        return read(held / RESULT_FILE)
+    except FileFormatError as error:
+        raise FileFormatError(str(error).replace(str(held), str(folder))) from error
 
 
 def _written(out: Outcome, made: Made, place: Path) -> dict[str, Any]:
@@ -160,17 +201,22 @@ def _input_shape(out: Outcome) -> list[int]:
     return list(main_shape(rebuild_inputs(out.plan.inputs)) or ()) if out.plan.inputs else []
 
 
-def _checked(result: dict[str, Any], folder: Path, made: Made) -> Contents:
+def _checked(result: dict[str, Any], folder: Path, made: Made, shown: Path | None = None) -> Contents:
+    """The files and what they say; `shown` is the folder by which errors name them."""
+    shown = shown or folder
     models = {name: folder / name for name in MODELS.values() if (folder / name).is_file()}
     if MODEL_FILE not in models:
-        raise FileFormatError(f"{folder} holds no {MODEL_FILE}.")
+        raise FileFormatError(f"{shown} holds no {MODEL_FILE}.")
     model = dict(result["model"])
     if made.name:
         model |= {"name": made.name, "options": dict(made.options or {})}
-    alone = _loads_alone(models[MODEL_FILE], model, bool(made.name))
+    try:
+        alone = _loads_alone(models[MODEL_FILE], model, bool(made.name))
+    except FileFormatError as error:
+        raise FileFormatError(str(error).replace(str(folder), str(shown))) from error
     named = {key: models[name] for key, name in MODELS.items() if name in models}
     result = result | {"model": model, "files": described(named, folder)}
-    return Contents(without_paths(result, folder), models, alone)
+    return Contents(without_paths(result, shown), models, alone)
 
 
 def _loads_alone(file: Path, model: Mapping[str, Any], named: bool) -> bool:
