@@ -111,6 +111,13 @@ def test_a_first_image_that_cannot_be_read_is_named_too(pets: Path) -> None:
         load(str(pets))
 
 
+@pytest.mark.parametrize("link", ["cat/9.png", "zebra"])
+def test_a_link_to_nowhere_is_told(pets: Path, link: str) -> None:
+    (pets / link).symlink_to(pets / "not here")
+    with pytest.raises(DataError, match=f"{link} is a link to nowhere: mend it, or remove it"):
+        load(pets)
+
+
 def test_images_of_16_bits_are_refused(pets: Path) -> None:
     write(pets / "cat" / "deep.png", 40_000, mode="I;16")
     with pytest.raises(DataError, match=r"deep\.png has more than 8 bits"):

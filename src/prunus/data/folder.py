@@ -17,7 +17,17 @@ import torch
 from prunus.data import limits
 from prunus.data.decode import SUFFIXES, need_pillow, opened, upright_size
 from prunus.data.download import Progress
-from prunus.data.paths import AnyPath, as_folder, files_below, is_file, is_folder, listed, parts_of, shown
+from prunus.data.paths import (
+    AnyPath,
+    as_folder,
+    check_link,
+    files_below,
+    is_file,
+    is_folder,
+    listed,
+    parts_of,
+    shown,
+)
 from prunus.data.sets import ImageData, Split, statistics, stratified
 from prunus.errors import DataError
 
@@ -94,7 +104,10 @@ def _others(root: Path | None, classes: Sequence[str], train_root: Path) -> list
 
 
 def _class_names(root: Path) -> list[str]:
-    names = [path.name for path in listed(root) if is_folder(path) and not path.name.startswith(".")]
+    entries = [path for path in listed(root) if not path.name.startswith(".")]
+    for path in entries:
+        check_link(path)  # of a class, perhaps on a disk that is not here
+    names = [path.name for path in entries if is_folder(path)]
     if not names:
         raise DataError(f"{shown(root)} has no class folders: expected one folder of images per class.")
     for name in names:
@@ -124,7 +137,10 @@ def _listed(root: Path, classes: Sequence[str], complete: bool) -> list[tuple[Pa
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and is_file(path)
+    if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+        return False
+    check_link(path)
+    return is_file(path)
 
 
 def _read(

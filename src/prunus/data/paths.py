@@ -98,6 +98,12 @@ def is_there(path: Path) -> bool:
     return _asked(path, os.path.lexists)
 
 
+def check_link(path: Path) -> None:
+    """Raises DataError for a link to what is not there: samples would be left out in silence."""
+    if path.is_symlink() and not _asked(path, os.path.exists):
+        raise DataError(f"{shown(path)} is a link to nowhere: mend it, or remove it.")
+
+
 def _asked(path: Path, question: Callable[[Path], bool]) -> bool:
     try:
         return question(path)
