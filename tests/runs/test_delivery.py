@@ -173,7 +173,7 @@ def test_a_disk_that_is_full_at_the_eight_bits_leaves_a_result_without_them(
     model, inputs = lenet5(image_size=8).eval(), torch.zeros(1, 1, 8, 8)
     labels = torch.arange(20) % 10
     samples = Split(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), labels)
-    task = Task(samples, samples, samples)
+    task = Task(samples, samples, samples, normalise=((0.5,), (0.25,)))
     out = prunus.shrink(model, task, example_inputs=inputs, rate=0.4)
     wanted = Delivery(report=False, int8=Quantisation())
     folder = tmp_path / "out"

@@ -18,7 +18,7 @@ from prunus._foundation.atomic import PART
 from prunus.errors import ConfigError, FileFormatError
 from prunus.storage import lock
 from prunus.storage.fileset import JOURNAL
-from prunus.storage.lock import FILE, file_lock, folder_lock, settle
+from prunus.storage.lock import FILE, check_file, check_folder, check_place, file_lock, folder_lock, settle
 
 HOLDER = """
 import sys, prunus.storage.lock as lock
@@ -166,6 +166,19 @@ def test_a_lock_is_not_taken_through_a_link_or_in_a_file(tmp_path: Path) -> None
         folder_lock(tmp_path / "victim" / "out"),
     ):
         pytest.fail("it began")
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "n" * 300 + "/deeper", "a\0b"])
+def test_a_place_that_the_system_does_not_look_at_is_told(name: str, tmp_path: Path) -> None:
+    for check in (check_place, check_folder, check_file):
+        with pytest.raises(ConfigError, match=r"cannot be written to .*: choose another place") as told:
+            check(tmp_path / name)
+        assert len(str(told.value)) < 500 and "\0" not in str(told.value)
+    with pytest.raises(ConfigError), folder_lock(tmp_path / name):
+        pytest.fail("it began")
+    check_place(tmp_path / "none" / "at all")
+    (tmp_path / "file").touch()
+    check_place(tmp_path / "file" / "below")  # whoever looks further says that it is a file
 
 
 def test_a_lock_on_a_file_leaves_other_files_free(tmp_path: Path) -> None:

@@ -114,8 +114,9 @@ def check_target(path: Path | None, what: str, *sources: Path | str | None) -> N
     """
     if path is None:
         return
-    from prunus.storage.lock import check_file
+    from prunus.storage.lock import check_file, check_place
 
+    check_place(path)
     if path.is_dir():
         raise ConfigError(f"{path} is a folder: -o names {what}.")
     over = next((folder for folder in path.parents if folder.exists()), None)

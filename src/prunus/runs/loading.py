@@ -101,6 +101,9 @@ class Opened:
         """Raises ConfigError where writing to a folder would replace the model that was opened, or the
         weights that it was given.
         """
+        from prunus.storage.lock import check_place
+
+        check_place(folder)
         own = self.file is not None and self.file.resolve().parent == folder.resolve()
         if own or (self.weights and Path(self.weights).resolve() == (folder / MODEL_FILE).resolve()):
             raise ConfigError(

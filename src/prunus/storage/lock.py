@@ -25,7 +25,7 @@ from prunus.storage import fileset
 
 FILE = ".prunus.lock"
 _PATIENCE = 5.0  # seconds that a living run may need to bring written files to their places
-_LONGEST = 300  # characters of a command that are shown
+_LONGEST = 300  # characters of a command, or of a path, that are shown
 
 _held: dict[Path, tuple[int, int]] = {}  # lock file -> thread that holds it, open file
 _guard = threading.Lock()
@@ -94,8 +94,26 @@ def settle(folder: Path | str) -> None:
             time.sleep(0.02)
 
 
+def check_place(path: Path) -> None:
+    """Raise ConfigError for a path that the system does not even look at: a name is too long, or a folder
+    may not be entered.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        text = repr(str(path)) if isinstance(error, ValueError) else str(path)
+        shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
+        why = getattr(error, "strerror", None) or clause(error)
+        raise ConfigError(
+            f"{shown} cannot be written to ({why}): choose another place for the results."
+        ) from error
+
+
 def check_folder(folder: Path) -> None:
     """Raise ConfigError if a folder cannot be made or written to."""
+    check_place(folder)
     place = next((one for one in (folder, *folder.absolute().parents) if os.path.lexists(one)), folder)
     if not place.is_dir():
         raise ConfigError(
@@ -112,6 +130,7 @@ def check_file(path: Path) -> None:
         ConfigError: its folder cannot be made or written to.
         FileFormatError: something else than a file has its name.
     """
+    check_place(path)
     check_folder(path.parent)
     destination(path)
 
