@@ -46,7 +46,10 @@ def test_the_error_at_the_bottom_is_found() -> None:
 
 
 def test_only_what_is_damaged_is_blamed(tmp_path: Path) -> None:
-    check_readable(tmp_path, ValueError("damaged"))
+    (tmp_path / "there").touch()
+    check_readable(tmp_path / "there", ValueError("damaged"))
+    with pytest.raises(FileFormatError, match="cannot be read"):  # whatever its reader says of that
+        check_readable(tmp_path, FileNotFoundError("No such file"))
     with pytest.raises(MemoryError):
         check_readable(tmp_path, wrapped(MemoryError()))
     with pytest.raises(FileFormatError, match=r"cannot be read \(No space left on device\)\.$"):

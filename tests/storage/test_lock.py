@@ -187,6 +187,16 @@ def test_a_lock_on_a_file_leaves_other_files_free(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_may_not_be_entered_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(folder: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "inside"))
+
+    monkeypatch.setattr("prunus.storage.fileset.pending", denied)
+    with pytest.raises(FileFormatError) as told:
+        settle(tmp_path)
+    assert str(told.value) == f"{tmp_path} cannot be read (Permission denied)."
+
+
 def test_a_reader_waits_for_a_living_writer_and_says_so_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,11 @@ def check_readable(path: Path, error: BaseException) -> None:
     found = refused(error)
     if isinstance(found, MemoryError):
         raise found
+    if found is None:
+        try:  # readers that are not written in Python call every refusal a file that is not there
+            path.open("rb").close()
+        except OSError as denied:
+            found = denied
     if found is not None:
         raise FileFormatError(f"{path} cannot be read ({found.strerror or found}).") from error
 

@@ -80,6 +80,10 @@ def settle(folder: Path | str) -> None:
     Raises FileFormatError if that cannot be done.
     """
     folder, until = Path(folder), time.monotonic() + _PATIENCE
+    try:
+        fileset.pending(folder)
+    except OSError as error:
+        raise FileFormatError(f"{folder} cannot be read ({error.strerror or error}).") from error
     while fileset.pending(folder):
         try:
             with folder_lock(folder):
