@@ -38,6 +38,7 @@ def test_the_error_at_the_bottom_is_found() -> None:
     denied = PermissionError(errno.EACCES, "Permission denied")
     assert refused(denied) is denied and no_room(denied) is None
     assert refused(wrapped(FileNotFoundError(errno.ENOENT, "No such file"))) is None
+    assert refused(wrapped(OSError(errno.EINVAL, "Invalid argument"))) is None  # of a damaged archive
     assert refused(wrapped(ValueError("a mistake"))) is None
     looped = ValueError("one")
     looped.__context__ = other = ValueError("two")

@@ -9,16 +9,19 @@ from pathlib import Path
 
 from prunus.errors import FileFormatError
 
-_NO_ROOM = frozenset(
-    number
-    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO")
-    if (number := getattr(errno, name, None)) is not None
-)
+
+def _numbers(*names: str) -> frozenset[int]:
+    """Those that this system knows."""
+    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
+
+
+_NO_ROOM = _numbers("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO")
+_REFUSED = _NO_ROOM | _numbers("EACCES", "EPERM", "EMFILE", "ENFILE", "ENOMEM", "ESTALE", "EISDIR")
 
 
 def refused(error: BaseException) -> OSError | MemoryError | None:
     """The error of the system that is, or has led to, another one; None where it is of another kind. That a
-    file is not there is no refusal: whoever looked for it says that better.
+    file is not there is no refusal, nor that a reader was led astray in it, to a place before its beginning.
     """
     seen: list[BaseException] = []
     found: BaseException | None = error
@@ -26,7 +29,7 @@ def refused(error: BaseException) -> OSError | MemoryError | None:
         seen.append(found)
         if isinstance(found, MemoryError):
             return found
-        if isinstance(found, OSError) and found.errno is not None and found.errno != errno.ENOENT:
+        if isinstance(found, OSError) and found.errno in _REFUSED:
             return found
         found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
     return None
