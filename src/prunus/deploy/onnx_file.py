@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from prunus._foundation.sizes import MOST_AXES, MOST_ELEMENTS
+from prunus._foundation.system_faults import check_readable
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.errors import ConfigError, FileFormatError, MissingExtraError, PrunusError
 
@@ -105,6 +106,7 @@ def session(path: Path | str, *, threads: int) -> Session:
     try:
         inner = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime has a type for every way in which a file can be broken
+        check_readable(Path(path), error)
         advice = _ADVICE if _OTHER_TYPES.search(str(error)) else ""
         cause = _LOADING.sub("", first_cause(error))
         raise FileFormatError(f"{path} cannot be read as an ONNX file: {cause}.{advice}") from error
