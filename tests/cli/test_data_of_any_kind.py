@@ -126,7 +126,9 @@ FEW = ["--epochs", "1", "--lr", "0.01"]
 BARE = ["--no-onnx", "--no-report"]
 
 
-@pytest.mark.parametrize(("data", "metric"), [("mine:heights", "squared error"), ("heights.npz", "R²")])
+@pytest.mark.parametrize(
+    ("data", "metric"), [("mine:heights", "squared error"), ("heights.npz", "R², percent")]
+)
 def test_numbers_are_predicted_by_every_command(place: Path, data: str, metric: str) -> None:
     trained = run("train", data, "mine:net", *FEW, "-o", "dense")
     assert (
@@ -162,8 +164,10 @@ def test_numbers_are_predicted_by_every_command(place: Path, data: str, metric: 
     )
     assert {tuple(row["input_shape"]) for row in timed["latency"]} == {(4, 1, 16)}
     told = invoke("cascade", "mine:net", "mine:wide", "--data", data, "--budget", "0.5")
-    assert told.exit_code == 1 and f"is measured by {metric}: give data with classes" in " ".join(
-        told.stderr.split()
+    assert (
+        told.exit_code == 1
+        and f"is measured by {metric.removesuffix(', percent')}: give data with classes"
+        in " ".join(told.stderr.split())
     )
     told = invoke("segment", "--model", "mine:net", "--data", data)
     assert told.exit_code == 1 and "what is segmented has masks" in told.stderr
@@ -241,7 +245,7 @@ def test_maps_in_a_file_are_segmented(place: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(catalogue._OURS, "unet", narrow)
     words = "train maps.npz unet --epochs 1 --limit 4 --batch-size 4 --optimizer adam --lr 0.01".split()
     trained = run(*words, "-o", "dense")
-    assert trained["metric"] == "mean IoU" and trained["model"]["options"] == {
+    assert trained["metric"] == "mean IoU, percent" and trained["model"]["options"] == {
         "num_classes": 1,
         "in_channels": 3,
     }
@@ -361,7 +365,7 @@ def test_a_file_in_8_bits_is_judged_by_any_metric_or_refused_before_work(place: 
     ]
     found = run(*words, "--no-report", "-o", "out")
     assert (
-        found["int8"]["metric"] == "R²"
+        found["int8"]["metric"] == "R², percent"
         and Path("out/model.int8.onnx").exists()
         and found["int8"]["held_out"] == 7
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from prunus.paint.canvas import NOT_USERS, Canvas
+from prunus.paint.canvas import Canvas
 from prunus.paint.records import Stripe, zeros_like
+from prunus.paint.users_lines import NOT_USERS
 
 
 def test_colours_are_fresh_and_stripes_of_one_slot_say_nothing() -> None:

@@ -103,9 +103,12 @@ def test_an_error_of_a_forward_is_told_with_the_shapes() -> None:
     model = Net(lambda m, x: m.a(x), a=nn.Linear(3, 2))
     assert called(model, (torch.zeros(1, 3),), {}).shape == (1, 2)
     with pytest.raises(
-        CompactError, match=r"Net fails on inputs of shape \(1, 4\) \(RuntimeError: .*\); give"
+        CompactError,
+        match=r"Net fails on inputs of shape \(1, 4\) at test_inputs\.py:\d+: .*a\(x\).* \(RuntimeError: ",
     ):
         called(model, (torch.zeros(1, 4),), {}, CompactError)
+    with pytest.raises(CompactError, match=r"Linear takes other arguments than .* \(TypeError: .*tuple"):
+        called(nn.Linear(3, 2), (ONE, ONE), {}, CompactError)
     refusing = Net(lambda m, x: as_arguments(None))  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="must be a tensor"):
         called(refusing, (ONE,), {}, CompactError)

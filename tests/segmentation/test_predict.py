@@ -139,8 +139,8 @@ def test_logits_may_lie_in_a_dictionary(kind: type) -> None:
         (lambda y: y[:0], r"a tensor of shape \(0, 2, 16, 16\)"),
         (lambda y: y[:, :0], r"a tensor of shape \(1, 0, 16, 16\)"),
         (lambda y: y.to(torch.complex64), r"a tensor of shape \(1, 2, 16, 16\)"),
-        (lambda y: (y, y), "the tuple "),
-        (lambda y: {"logits": y}, "the dict "),
+        (lambda y: (y, y), "a tuple of a tensor"),
+        (lambda y: {"logits": y}, "a dict of logits"),
         (lambda y: None, "None"),
     ],
 )

@@ -8,8 +8,6 @@ Colour 0 is never removed: it stands for slots that nobody may prune.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,7 +17,6 @@ from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from prunus.paint.memory import memory_of
@@ -37,12 +34,8 @@ from prunus.paint.records import (
     Stripe,
     Where,
 )
+from prunus.paint.users_lines import NOT_USERS
 
-_ROOMS = [Path(__file__).parents[1] / room for room in ("_foundation", "paint", "plans", "surgery")]
-_FOLDERS = (Path(torch.__file__).parent, *_ROOMS)
-# Where files begin whose lines are not the user's: torch's, those that paint or rehearse, what lies between
-# them, and what has none.
-NOT_USERS = (*(f"{folder}{os.sep}" for folder in _FOLDERS), contextlib.__file__, "<")
 _FORWARD = str(Path(__file__).with_name("forward.py"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -16,12 +15,12 @@ from prunus._foundation.seeds import seeded
 from prunus._foundation.surroundings import uncompiled
 from prunus.errors import TraceError
 from prunus.paint.caches import forgotten
-from prunus.paint.canvas import NOT_USERS
 from prunus.paint.dropout import NoDropout
 from prunus.paint.inputs import first_line
 from prunus.paint.lists import KnownLists
 from prunus.paint.model_copy import Modules, Twin
 from prunus.paint.painter import Painter
+from prunus.paint.users_lines import deepest_line
 
 
 def run(
@@ -52,7 +51,7 @@ def run(
     except TraceError:
         raise
     except Exception as error:
-        place = _deepest_user_line(error)
+        place = deepest_line(error)
         hint = "check the example inputs"
         if "meta" in str(error).lower() or isinstance(error, NotImplementedError):
             hint = (
@@ -73,13 +72,6 @@ def _told_of_noise(painter: Painter, tensor: Tensor) -> None:
             " channels make noise in the masked model and none in the compact one",
             "alpha_dropout",
         )
-
-
-def _deepest_user_line(error: Exception) -> str:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_USERS)]
-    if not frames:
-        return "its call"
-    return f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}: {frames[-1].line}"
 
 
 @contextmanager

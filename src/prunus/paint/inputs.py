@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from prunus._foundation.wording import given, without_values
 from prunus.errors import ArgumentError, PrunusError
 from prunus.paint.nests import map_tensors, read_once, tensors_in
+from prunus.paint.users_lines import deepest_line
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
@@ -111,13 +113,22 @@ def called(
     except PrunusError:
         raise
     except Exception as error:  # any forward may fail in any way
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in((args, kwargs))) or "no tensors"
-        what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
-        raise kind(
-            without_values(model)
-            or f"The forward of {type(model).__name__} fails on inputs of shape {shapes} ({what}); give it"
-            " inputs like the example's."
-        ) from error
+        raise kind(without_values(model) or _failed(model, args, kwargs, error)) from error
+
+
+def _failed(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: Exception) -> str:
+    """What to say of a forward that failed, or was called with other arguments than it takes."""
+    name, what = type(model).__name__, f"{type(error).__name__}: {first_line(error).rstrip('.')}"
+    if isinstance(error, TypeError) and traceback.extract_tb(error.__traceback__)[-1].name == "_call_impl":
+        return (
+            f"{name} takes other arguments than it is given ({what}); give several inputs in a tuple, or by"
+            " name in a dictionary."
+        )
+    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in((args, kwargs))) or "no tensors"
+    return (
+        f"The forward of {name} fails on inputs of shape {shapes} at {deepest_line(error)} ({what}); give it"
+        " inputs like the example's."
+    )
 
 
 def to_meta(value: Any) -> Any:
