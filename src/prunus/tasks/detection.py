@@ -21,6 +21,7 @@ from prunus._foundation.arguments import check_fields
 from prunus._foundation.confidence import Rows
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError, DataError, MissingExtraError
+from prunus.tasks.average_precision import Matched
 from prunus.tasks.metrics import ClassFigure
 
 _NOWHERE = [-2.0, -2.0, -1.0, -1.0]  # beside every picture
@@ -72,11 +73,11 @@ class MeanAveragePrecision:
             [judge.evalImgs[kind * count + picture] for kind in range(classes)] for picture in range(count)
         ]
 
+        matched = Matched(matches, np.asarray(judge.params.recThrs))
+        places = {id(one): picture for picture, one in enumerate(matches)}
+
         def precision(chosen: Sequence[Any]) -> float:
-            judge.evalImgs = [one[kind] for kind in range(classes) for one in chosen]
-            judge.params.imgIds = list(range(1, len(chosen) + 1))
-            judge._paramsEval.imgIds = judge.params.imgIds
-            return _mean(_precisions(judge), 0.0)
+            return _mean(matched.precisions([places[id(one)] for one in chosen]), 0.0)
 
         return Rows(matches, precision)
 
