@@ -103,3 +103,46 @@ def test_files_that_are_no_recipes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(ConfigError, match="holds no keys"):
         read(tmp_path / "list.yaml")
+
+
+HUGE, LONGER = 400 * "9", "0x" + 5000 * "f"  # more than a float holds, and than Python writes down
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        *((f"lr = {value}", "lr must be a number below 1e308, not ") for value in (HUGE, LONGER)),
+        (f"milestones = [{HUGE}]", "milestones must be a number below 1e308, not 99"),
+        (f'method = "soft"\nrate = -{HUGE}', "rate must be a number below 1e308, not -99"),
+        (f"epochs = {LONGER}", "epochs must be from 0 to 1,000,000, not that"),
+        (f"keep = {LONGER}", "not a number of thousands of digits."),
+        (f"keep = [{LONGER}]", "not list."),
+        (f"method = {LONGER}", "not a number of thousands of digits."),
+        (f'method = "soft"\nrate = [{LONGER}]', "rate must be a number, not list."),
+        ('weights = "a\\u0000b"', "weights must be a text that may name a file, not 'a\\x00b'."),
+        ('data_dir = "\\u0000"', "data_dir must be a text that may name a file"),
+    ],
+)
+def test_no_value_is_too_odd_for_a_sentence(line: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(f'data = "digits"\nmodel = "lenet5"\n{line}\n')
+    with pytest.raises(ConfigError) as caught:
+        resolve(read(file), file.name)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["!!bool x", "!!timestamp x", "!!int x", "!!binary zz", "2001-99-99", "!!python/name:os.system x", "*b"],
+)
+def test_yaml_that_its_reader_cannot_make_values_of_is_told(value: str, tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason="yaml is not installed")
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"data: digits\nmodel: lenet5\nlr: {value}\n")
+    with pytest.raises(ConfigError, match=r"recipe\.yaml cannot be read: "):
+        read(file)
+
+
+def test_half_a_character_names_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="data_dir must be a text that may name a file"):
+        resolve({"data": "digits", "model": "lenet5", "data_dir": "\ud800"}, "the recipe")

@@ -39,13 +39,13 @@ def given(value: Any) -> str:
     if "ndarray" in names:
         return f"an array of shape {value.shape}"
     if isinstance(value, (str, bytes)):
-        return _short(value)
+        return short(value)
     if value is None or isinstance(value, (bool, int, float, complex)):
-        return repr(value)
+        return short(value)
     if isinstance(value, (list, tuple, dict)) and any(map(_is_array, _parts(value))):
         return f"{_article(type(value).__name__)} of {_cut(', '.join(_named(value)))}"
     if isinstance(value, (list, tuple, dict, set, frozenset)):
-        return f"the {type(value).__name__} {_short(value)}" if value else f"an empty {type(value).__name__}"
+        return f"the {type(value).__name__} {short(value)}" if value else f"an empty {type(value).__name__}"
     return _article(type(value).__name__)
 
 
@@ -70,11 +70,12 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "dtype") and hasattr(value, "shape")
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as Python writes it, in one line and not more of it than can be read."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # any object may be inside
-        text = type(value).__name__
+    except Exception:  # any object may be inside, and whole numbers of thousands of digits are not written
+        text = "a number of thousands of digits" if isinstance(value, int) else type(value).__name__
     return _cut(text)
 
 

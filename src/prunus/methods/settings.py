@@ -56,7 +56,7 @@ class Setting:
             one = Setting(self.name, "text" if self.kind == "texts" else "number", (), None, "")
             return tuple(one.read(item) for item in value)
         if self.kind == "number" and type(value) in (int, float):
-            return float(value)
+            return as_float(value)
         if self.kind == "text" and self.name in ("round_to", "latency") and str(value).isdecimal():
             return int(value)
         if type(value) is not {"text": str, "count": int, "switch": bool}.get(self.kind):
@@ -64,6 +64,16 @@ class Setting:
         if self.choices and value not in self.choices:
             raise ValueError(f"one of {', '.join(self.choices)}")
         return value
+
+
+def as_float(value: float) -> float:
+    """A number of a file, which may be whole, as a float; raises ValueError with what it must be where it is
+    too large for one.
+    """
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("a number below 1e308") from None
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import tomllib
 import typing
 from collections.abc import Collection, Mapping
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prunus._foundation.json_files import check_depth
+from prunus._foundation.wording import short
 from prunus.errors import ConfigError, MissingExtraError, clause
 from prunus.methods.registry import METHODS
+from prunus.methods.settings import as_float
 from prunus.runs.limits import check_settings
 from prunus.runs.of_use import check_of_use
 from prunus.training.config import Flips, Keep, OptimizerName, Precision, Schedule, TrainConfig
@@ -180,7 +183,7 @@ def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ())
     method = values.get("method", NO_METHOD)
     if method != NO_METHOD and (not isinstance(method, str) or method not in METHODS):
         flag = "--method" if "method" in flags else f"{source}: method"
-        raise ConfigError(f"{flag} must be one of {', '.join((NO_METHOD, *METHODS))}, not {_short(method)}.")
+        raise ConfigError(f"{flag} must be one of {', '.join((NO_METHOD, *METHODS))}, not {short(method)}.")
     own = {key: value for key, value in values.items() if key not in known}
     for key in ("data", "model"):
         if not values.get(key):
@@ -231,12 +234,12 @@ def _settings(own: Mapping[str, Any], method: str, source: str, names: Mapping[s
             near = difflib.get_close_matches(key, [*KEYS, *known], n=1)
             hint = f": did you mean {near[0]!r}?" if near else "."
             raise ConfigError(
-                f"{source} has an unknown key {_short(key)}{hint} All are listed by prunus train --help."
+                f"{source} has an unknown key {short(key)}{hint} All are listed by prunus train --help."
             )
         try:
             found[key] = known[key].read(value)
         except ValueError as error:
-            raise ConfigError(f"{names[key]} must be {error}, not {_short(value)}.") from None
+            raise ConfigError(f"{names[key]} must be {error}, not {short(value)}.") from None
     return found
 
 
@@ -245,14 +248,17 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         if value not in arguments:
-            raise ConfigError(f"{name} must be one of {', '.join(arguments)}, not {_short(value)}.")
+            raise ConfigError(f"{name} must be one of {', '.join(arguments)}, not {short(value)}.")
         return value
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{name} must be a list, not {_short(value)}.")
+            raise ConfigError(f"{name} must be a list, not {short(value)}.")
         return tuple(_checked(name, item, arguments[0]) for item in value)
     if kind is float and type(value) is int:
-        return float(value)
+        try:
+            return as_float(value)
+        except ValueError as error:
+            raise ConfigError(f"{name} must be {error}, not {short(value)}.") from None
     if type(value) is not kind:
         words = {
             int: "a whole number",
@@ -260,17 +266,22 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
             bool: "true or false",
             str: "a text",
         }
-        raise ConfigError(f"{name} must be {words[kind]}, not {_short(value)}.")
+        raise ConfigError(f"{name} must be {words[kind]}, not {short(value)}.")
+    if kind is str and not _may_be_name(value):
+        raise ConfigError(f"{name} must be a text that may name a file, not {short(value)}.")
     return value
+
+
+def _may_be_name(text: str) -> bool:
+    """Whether a file may be called so: no zero bytes, and no halves of characters."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _read_yaml(text: str) -> dict[str, Any]:
@@ -302,6 +313,11 @@ def _read_yaml(text: str) -> dict[str, Any]:
         found = yaml.load(text, Loader)  # a safe loader, with less than it takes
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        # what its constructors make of a tag before a value of another kind
+        raise ValueError(
+            f"a tag stands before a value of another kind ({type(error).__name__}: {error})"
+        ) from error
     if not isinstance(found, dict):
         raise ValueError("it holds no keys with values")
     return {str(key): value for key, value in found.items()}

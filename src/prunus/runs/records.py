@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunus._foundation.json_files import read_json
 from prunus._foundation.sizes import shape_fault
+from prunus._foundation.wording import short
 from prunus.errors import FileFormatError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _record(file: Path, found: object) -> Record:
     data = _field(file, "model.data", model.get("data") or {}, dict)
     shape = model.get("input_shape")
     if shape is not None and (fault := shape_fault(shape)):
-        raise FileFormatError(f"{file} gives {_short(shape)} as model.input_shape: {fault}.")
+        raise FileFormatError(f"{file} gives {short(shape)} as model.input_shape: {fault}.")
     return Record(
         file,
         _field(file, "model.name", model.get("name", ""), str),
@@ -118,7 +119,7 @@ def _normalise(file: Path, data: Mapping[str, Any]) -> Normalise | None:
 def _classes(file: Path, found: Any) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         raise FileFormatError(
-            f"{file} gives {_short(found)} as model.data.classes: it must be a list of names."
+            f"{file} gives {short(found)} as model.data.classes: it must be a list of names."
         )
     return tuple(found)
 
@@ -131,7 +132,7 @@ def _planes(file: Path, key: str, value: Any) -> tuple[float, ...]:
     )
     if not plain or not all(abs(one) < 1e6 and math.isfinite(one) for one in value):
         raise FileFormatError(
-            f"{file} gives {_short(value)} as model.data.{key}: it must be a list of numbers, one per plane."
+            f"{file} gives {short(value)} as model.data.{key}: it must be a list of numbers, one per plane."
         )
     return tuple(float(one) for one in value)
 
@@ -140,15 +141,6 @@ def _field(file: Path, key: str, value: Any, kind: type[Any]) -> Any:
     """A value of the kind that a field has."""
     if not isinstance(value, kind):
         raise FileFormatError(
-            f"{file} gives {_short(value)} as {key}: it must be {'a text' if kind is str else 'an object'}."
+            f"{file} gives {short(value)} as {key}: it must be {'a text' if kind is str else 'an object'}."
         )
     return value
-
-
-def _short(value: object) -> str:
-    """A value of a file in a sentence: not more of it than can be read."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python does not write whole numbers of thousands of digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -15,6 +15,7 @@ from torch import Tensor
 from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.system_faults import check_readable
+from prunus._foundation.wording import short
 from prunus.errors import FileFormatError, clause
 from prunus.storage.digest import CHECKSUM, digest
 from prunus.storage.lock import settle
@@ -62,7 +63,8 @@ def read_tree(path: str | Path) -> Any:
                 else ""
             )
             raise FileFormatError(
-                f"{path} has schema {header['schema']}; this version of prunus reads schema {SCHEMA}{why}."
+                f"{path} has schema {short(header['schema'])}; this version of prunus reads schema"
+                f" {SCHEMA}{why}."
             )
         if header[CHECKSUM] != digest(tensors, header):
             raise FileFormatError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from prunus._foundation.wording import short
 from prunus.errors import FileFormatError
 from prunus.paint.widths import Width
 from prunus.plans.plan import Plan
@@ -97,7 +98,7 @@ def parse(text: str) -> dict[str, Any]:
         raise FileFormatError("Its prunus header is no JSON object.")
     if type(data.get("schema")) is not int or data["schema"] != SCHEMA:
         raise FileFormatError(
-            f"It has schema {data.get('schema')!r}; this version of prunus reads schema {SCHEMA}."
+            f"It has schema {short(data.get('schema'))}; this version of prunus reads schema {SCHEMA}."
         )
     if not whole:
         raise FileFormatError("Its prunus header has been changed since it was written.")
