@@ -13,7 +13,7 @@ import torch
 
 from prunus.data import Split
 from prunus.runs import sample_gallery
-from prunus.runs.sample_gallery import extremes, panel, write
+from prunus.runs.sample_gallery import _kept, extremes, panel, write
 from prunus.selection import Selection
 from prunus.training import EpochRecord, History, TrainConfig
 
@@ -53,6 +53,23 @@ def test_damaged_files_of_samples_end_no_training(tmp_path: Path) -> None:
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "epoch-0009.npy")
     assert panel(tmp_path, History(TrainConfig(), tuple(records), 1), SPLIT, CLASSES) == whole
+
+
+def test_no_flipped_bit_of_a_file_of_samples_ends_a_training(tmp_path: Path) -> None:
+    """Most of the file is a header that numpy parses as Python, and its parser has errors of many kinds."""
+    write(tmp_path, 0, Selection(np.isin(np.arange(30), range(20))))
+    file = tmp_path / "epoch-0001.npy"
+    content = file.read_bytes()
+    found = set()
+    for bit in range(8 * 80):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(changed)
+        found.add(_kept(file, 30) is None)
+    assert found == {True, False}  # blanks may be others
+    for length in (2**42, 2**70):
+        file.write_bytes(content.replace(b"(20,), }" + b" " * 20, f"({length},), }}".encode().ljust(28)))
+        assert file.read_bytes() != content and _kept(file, 30) is None
 
 
 def test_without_a_selection_there_is_no_gallery(tmp_path: Path) -> None:
