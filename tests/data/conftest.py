@@ -16,12 +16,14 @@ class Server:
         url: of its root, ending in a slash.
         files: what it serves, by path without the leading slash.
         announced: Content-Length to state instead of the true one, by path.
+        answers: what it says instead, headers and all, by path.
         requests: paths asked for, in order.
     """
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     announced: dict[str, int | None] = field(default_factory=dict)
+    answers: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
 
 
@@ -33,6 +35,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def do_GET(self) -> None:
             name = self.path.lstrip("/")
             state.requests.append(name)
+            if name in state.answers:
+                self.wfile.write(state.answers[name])
+                return
             if name not in state.files:
                 self.send_error(404)
                 return

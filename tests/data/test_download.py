@@ -154,3 +154,31 @@ def test_a_length_that_is_none_is_no_crash(length: str) -> None:
             _announced("http://x/y", length)
     else:
         assert _announced("http://x/y", length) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.0 302 Found\r\nLocation: file:///etc/hostname\r\n\r\n",
+        b"HTTP/1.0 302 Found\r\nLocation: data:,hello\r\n\r\n",
+        b"HTTP/1.0 302 Found\r\nLocation: /set.bin\r\n\r\n",  # for ever, which urllib tells in three lines
+        b"HTTP/1.0 302 Found\r\nLocation: http://[::1/set.bin\r\n\r\n",
+        b"HTTP/1.0 500 " + 8000 * b"x\x1b[31m" + b"\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnone\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100\r\nabc",
+        b"HTTP/1.0 200 OK\r\n" + 200 * b"X: a\r\n" + b"\r\n",
+        b"\x1b[31mnothing\r\n\r\n",
+        b"",
+        b"HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(BODY, mtime=0),
+        b"HTTP/1.0 200 OK\r\n\r\n<html>Log in</html>",
+    ],
+)
+def test_whatever_a_server_says_is_one_line_that_a_terminal_can_print(
+    answer: bytes, server: Server, tmp_path: Path
+) -> None:
+    server.answers["set.bin"] = answer
+    with pytest.raises(DataError) as caught:
+        fetch(server.url + "set.bin", tmp_path / "set.bin", md5(BODY))
+    text = str(caught.value)
+    assert text.isprintable() and text.endswith(".") and not text.endswith("..") and len(text) < 400
+    assert server.url in text and not list(tmp_path.iterdir())

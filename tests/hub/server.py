@@ -46,6 +46,7 @@ class Hub(ThreadingHTTPServer):
         objects: large files by checksum, before they are committed.
         asked: method and path of every request.
         cut: names of files that come down without their second half.
+        says: what is answered for files instead, headers and all, by their names; "" = for lists.
         refuses: a status that every request is answered with, and what is said.
     """
 
@@ -57,6 +58,7 @@ class Hub(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.cut: set[str] = set()
+        self.says: dict[str, bytes] = {}
         self.refuses: tuple[int, str] | None = None
 
     @property
@@ -107,6 +109,10 @@ class Routes(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+    def _raw(self, name: str) -> None:
+        self.wfile.write(self.server.says[name])
+        self.close_connection = True
 
     def _json(self, data: Any, status: int = 200, **headers: str) -> None:
         self._send(status, json.dumps(data).encode(), Content_Type="application/json", **headers)
@@ -207,6 +213,9 @@ class Routes(BaseHTTPRequestHandler):
         return commit
 
     def _listed(self, path: str, query: dict[str, list[str]]) -> None:
+        if "" in self.server.says:
+            self._raw("")
+            return
         name, what, revision = _three(path)
         commit = self._found(name, revision.partition("/")[0] or "main")
         if commit is None:
@@ -232,6 +241,9 @@ class Routes(BaseHTTPRequestHandler):
     def _file(self, path: str) -> None:
         name, _, rest = path.strip("/").partition("/resolve/")
         revision, _, file = rest.partition("/")
+        if file in self.server.says:
+            self._raw(file)
+            return
         commit = self._found(name, revision)
         if commit is None:
             return

@@ -175,6 +175,43 @@ def test_other_files_of_a_stranger_stay_where_they_are(there: Hub, tmp_path: Pat
     assert names == {"model.safetensors", "result.json"}
 
 
+def test_no_name_in_a_list_leads_out_of_the_cache(there: Hub, tmp_path: Path) -> None:
+    names = ("../model.safetensors", "../../../../model.safetensors", f"{tmp_path}/model.safetensors")
+    there.repos["me/net"].put(dict.fromkeys(names, b"evil"))
+    prunus.from_pretrained("me/net", cache_dir=tmp_path / "own")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == b"evil"]
+
+
+_OK = b'HTTP/1.1 200 OK\r\nX-Repo-Commit: %s\r\nETag: "%s"\r\n' % (40 * b"0", 64 * b"1")
+
+
+@pytest.mark.parametrize(
+    ("file", "answer"),
+    [
+        ("", b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n<html>Log</html>"),
+        ("", b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n[1, null, {}]"),
+        ("", b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"siblings": [[]]}'),
+        ("", b'HTTP/1.1 400 No\r\nContent-Length: 26\r\n\r\n{"error": "a\\u001b[31m\\nb"}'),
+        ("", b"HTTP/1.1 302 Found\r\nLocation: file:///etc/hostname\r\nContent-Length: 0\r\n\r\n"),
+        ("model.safetensors", b"HTTP/1.1 302 Found\r\nLocation: file:///etc/hostname\r\n\r\n"),
+        ("model.safetensors", _OK + b"Location: file:///etc/hostname\r\nContent-Length: 9\r\n\r\n"),
+        ("model.safetensors", _OK + b"Content-Length: 16\r\n\r\n<html>Log</html>"),
+        ("model.safetensors", _OK + b"Content-Length: 9\r\nContent-Encoding: gzip\r\n\r\nnot gzip!"),
+        ("model.safetensors", _OK + b"Content-Length: 900\r\n\r\nshort"),
+        ("model.safetensors", b"\x1b[31mnothing\r\n\r\n"),
+    ],
+)
+def test_whatever_a_server_says_is_one_line_that_a_terminal_can_print(
+    there: Hub, tmp_path: Path, file: str, answer: bytes
+) -> None:
+    there.says[file] = answer
+    with pytest.raises((HubError, FileFormatError)) as caught:
+        prunus.from_pretrained("me/net", cache_dir=tmp_path)
+    text = str(caught.value)
+    assert text.isprintable() and text.endswith(".") and not text.endswith("..")
+    assert len(text.replace(str(tmp_path), "")) < 500
+
+
 def test_a_folder_of_this_machine_is_not_taken_for_a_name(
     there: Hub, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

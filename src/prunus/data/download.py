@@ -11,6 +11,7 @@ from http.client import HTTPException
 from typing import IO
 
 from prunus._foundation.atomic import writing
+from prunus._foundation.wording import escaped
 from prunus.data import limits
 from prunus.data.paths import AnyPath, as_path, shown
 from prunus.errors import DataError, FileFormatError, clause
@@ -22,6 +23,7 @@ folder).
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 60.0  # seconds without a byte
+MOST_SAID = 200  # characters of what a server says
 
 
 def fetch(url: str, target: AnyPath, md5: str, progress: Progress | None = None) -> None:
@@ -88,14 +90,19 @@ def _pieces(url: str) -> Iterator[tuple[bytes, int | None]]:
                     piece.clear()
     except urllib.error.HTTPError as error:
         error.close()
-        raise DataError(f"{url} answers {error.code} {error.reason}.") from error
+        raise DataError(f"{url} answers {error.code} {_said(error.reason)}.") from error
     except (
         OSError,
         HTTPException,
         ValueError,
     ) as error:  # URLError, time-outs and broken connections are OSErrors
-        reason = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
+        reason = _said(getattr(error, "reason", None) or error) or type(error).__name__
         raise DataError(f"Cannot download {url}: {reason}; get it by hand and say where it is.") from error
+
+
+def _said(reason: object) -> str:
+    """What a server says, in one line that any terminal can print, and not more of it than can be read."""
+    return escaped(" ".join(str(reason).split()), str.isprintable)[:MOST_SAID].rstrip(".")
 
 
 def _announced(url: str, length: str | None) -> int | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from prunus._foundation.system_faults import no_room
+from prunus._foundation.wording import escaped
 from prunus.errors import HubError, MissingExtraError, PrunusError, clause
 
 if TYPE_CHECKING:
@@ -99,10 +100,15 @@ def _sentence(repo_id: str, error: BaseException, writes: bool) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is None:
         return _failed(repo_id, where, error, kinds)
-    said = clause(Exception(str(getattr(error, "server_message", None) or error)))[:_MOST]
+    said = _short(getattr(error, "server_message", None) or error)
     return (
         _refused(repo_id, where, kinds, status, writes) or f"{where} answered {status} for {repo_id}: {said}."
     )
+
+
+def _short(said: object) -> str:
+    """What a server or its client says, in one line that any terminal can print."""
+    return escaped(clause(Exception(str(said))), str.isprintable)[:_MOST].rstrip(".")
 
 
 def _refused(repo_id: str, where: str, kinds: AbstractSet[str], status: int, writes: bool) -> str:
@@ -134,4 +140,4 @@ def _failed(repo_id: str, where: str, error: BaseException, kinds: AbstractSet[s
     broken = ("RemoteProtocolError", "ChunkedEncodingError", "ReadError")
     if "Consistency check failed" in str(error) or not kinds.isdisjoint(broken):
         return f"A file of {repo_id} did not come down whole: try again."
-    return f"{repo_id}: the client of the Hub failed ({type(error).__name__}: {clause(error)[:_MOST]})."
+    return f"{repo_id}: the client of the Hub failed ({type(error).__name__}: {_short(error)})."
