@@ -273,3 +273,32 @@ def test_a_tree_comes_back_as_it_was(tmp_path: Path) -> None:
         write_tree(tmp_path / "tree", {1.5: 2})
     with pytest.raises(FileFormatError, match="There is no checkpoint at"):
         read_tree(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": "1"},
+        {"epoch": -1},
+        {"order": 3},
+        {"records": [3]},
+        {"random": {"python": [3, [2**70] * 625, None]}},
+        {"random": {"python": [3, [-1] * 625, None]}},
+        {"random": {"numpy": {"bit_generator": "MT19937", "state": {"key": [2**70] * 624, "pos": 2**70}}}},
+        {"random": {"own": torch.zeros(3, dtype=torch.uint8)}},
+    ],
+)
+def test_progress_that_no_training_writes_is_told_with_the_file(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    """NumPy's and Python's generators say with an OverflowError that a number is none of theirs."""
+    file, config = tmp_path / "checkpoint.safetensors", TrainConfig(epochs=1, lr=0.1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    train(model, FEW, config, checkpoint=file)
+    tree: Any = read_tree(file)
+    random = tree["progress"]["random"] | change.get("random", {})
+    write_tree(file, tree | {"progress": tree["progress"] | change | {"random": random}})
+    with pytest.raises(
+        FileFormatError, match=r"checkpoint\.safetensors is not the checkpoint of a training \("
+    ):
+        train(model, FEW, config, checkpoint=file, resume=True)

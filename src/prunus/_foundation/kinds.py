@@ -17,6 +17,12 @@ from prunus._foundation.wording import is_torch
 _MOST_LOOKED_AT = 1000  # items of a list or dict
 
 
+ODD = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, AssertionError)
+"""What Python, NumPy and torch raise of values that are not what they should be, as files from elsewhere hold
+them.
+"""
+
+
 class MisfitError(Exception):
     """A value is not what an annotation says."""
 
@@ -264,4 +270,4 @@ _FITS: dict[Any, Callable[[Any, Any], Any]] = {
 }
 
 
-__all__ = ["MisfitError", "fit"]
+__all__ = ["ODD", "MisfitError", "fit"]

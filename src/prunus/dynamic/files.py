@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from prunus._foundation.arguments import door
+from prunus._foundation.kinds import ODD
 from prunus.dynamic.attach import attach
 from prunus.dynamic.network import DynamicNetwork
 from prunus.errors import FileFormatError, PrunusError, clause
@@ -57,15 +58,7 @@ def load_gates(model: nn.Module, example_inputs: Inputs, path: Path | str) -> Dy
         network.knob = [(float(strictness), float(macs)) for strictness, macs in tree["knob"]]
         network.tighten(float(tree["strictness"]))
         network.dense_macs = int(tree["dense_macs"])
-    except (
-        PrunusError,
-        LookupError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        AttributeError,
-        RuntimeError,
-    ) as error:
+    except (PrunusError, *ODD) as error:
         raise FileFormatError(
             f"{path}: its gates do not fit {type(model).__name__} ({clause(error)})."
         ) from error

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from prunus._foundation.kinds import ODD
 from prunus._foundation.warned import warn
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, FileFormatError, clause
@@ -363,9 +364,7 @@ class Course:
         )
 
     def restore(self, state: Any, path: Path) -> None:
-        """Go on from a checkpoint. Raises ConfigError if it is of another training, FileFormatError if it
-        holds what no training writes.
-        """
+        """Go on from a checkpoint. Raises ConfigError for another training's, FileFormatError for none."""
         try:
             Snapshot(
                 self.config,
@@ -376,7 +375,7 @@ class Course:
                 self.origin,
             ).check(state, path)
             self._take(state)
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+        except ODD as error:
             raise FileFormatError(
                 f"{path} is not the checkpoint of a training ({type(error).__name__}: {clause(error)})."
             ) from error

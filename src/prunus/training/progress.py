@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
 
+from prunus._foundation.kinds import MisfitError, fit
 from prunus._foundation.seeds import go_on_besides_torch, states_besides_torch
-from prunus.errors import FileFormatError, clause
+from prunus._foundation.wording import given
 from prunus.training.config import TrainConfig
 
 
@@ -145,18 +146,26 @@ class Progress:
         return {**own, "records": [asdict(record) for record in self.records], "random": random}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """From a checkpoint. Raises FileFormatError if it is of something else."""
-        try:
-            values = {name: state[name] for name in vars(self) if name not in _APART}
-            records = [EpochRecord(**record) for record in state["records"]]
-            random = state["random"]
-            self.generator.set_state(random["own"])
-            torch.set_rng_state(random["cpu"])
-            if "cuda" in random and self.device.type == "cuda":
-                torch.cuda.set_rng_state(random["cuda"], self.device)
-            go_on_besides_torch(random)
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise FileFormatError(
-                f"The checkpoint is not one of a training ({type(error).__name__}: {clause(error)})."
-            ) from error
+        """From a checkpoint. Whatever is wrong with it raises an error of Python's, as whoever knows the file
+        tells it.
+        """
+        values = {name: _field(name, state[name]) for name in vars(self) if name not in _APART}
+        records = [EpochRecord(**record) for record in state["records"]]
+        random = state["random"]
+        self.generator.set_state(random["own"])
+        torch.set_rng_state(random["cpu"])
+        if "cuda" in random and self.device.type == "cuda":
+            torch.cuda.set_rng_state(random["cuda"], self.device)
+        go_on_besides_torch(random)
         vars(self).update(values, records=records)
+
+
+def _field(name: str, value: Any) -> Any:
+    """What a checkpoint says of progress. Raises TypeError or ValueError for what no training writes."""
+    try:
+        found = fit(get_type_hints(Progress)[name], value)
+    except MisfitError:
+        raise TypeError(f"its {name} is {given(value)}") from None
+    if isinstance(found, (int, float)) and found < 0 and name != "loss_sum":
+        raise ValueError(f"its {name} is {given(found)}")
+    return found
