@@ -209,3 +209,28 @@ def test_seconds_of_each_epoch_are_drawn_where_they_were_to_fall(lenet: dict[str
     assert "Seconds of each epoch: 4 at first, 2 at last" in render(result)
     result["soft"] = result["selection"] = None
     assert "Seconds of each epoch" not in render(result)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"layers": [{}]},
+        {"layers": [{"name": 1}]},
+        {"cost": {}},
+        {"target": []},
+        {"target": None},
+        {"environment": None},
+        {"verification": None},
+        {"model": "lenet5"},
+        {"accuracy": {"steps": [{"value": 10**400}]}},
+        {"pinned": [None]},
+        {"int8": {"x": 1}},
+        {"latency": [{"runtime": "torch"}]},
+    ],
+)
+def test_a_result_that_anybody_may_have_written_is_a_sentence(
+    part: dict[str, Any], lenet: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(FileFormatError, match=r"^The result lacks what a report needs \("):
+        report.write(lenet | part, tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())

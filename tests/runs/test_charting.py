@@ -60,3 +60,27 @@ def test_an_environment_that_no_run_writes_is_named(environment: Any, tmp_path: 
     with pytest.raises(FileFormatError, match=rf"The record in {tmp_path / 'b'} lacks"):
         runs.chart([tmp_path / "a", tmp_path / "b"], tmp_path / "page.html")
     assert len(runs.chart([tmp_path / "a"]).points) == 2
+
+
+@pytest.mark.parametrize("factor", [None, 0, -1, [], 10**400, "fast"])
+def test_a_time_that_is_none_is_named(factor: Any, tmp_path: Path) -> None:
+    """One that the chart of its run alone does not show too, as there another runtime is nearer to use."""
+    row = {"before": {"median_ms": 1.0}, "batch": 1, "threads": 1}
+    rows = [row | {"runtime": name, "speedup": {"factor": 2.0}} for name in ("torch", "onnxruntime")]
+    for name, found in (("a", rows[:1]), ("b", [rows[0] | {"speedup": {"factor": factor}}, rows[1]])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps(WHOLE | {"latency": found}))
+    with pytest.raises(FileFormatError, match=rf"The record in {tmp_path / 'b'} lacks what a chart needs"):
+        runs.chart([tmp_path / "a", tmp_path / "b"])
+
+
+def test_records_that_only_together_make_no_chart_are_told(tmp_path: Path) -> None:
+    row = {"runtime": "torch", "before": {"median_ms": 1.0}, "speedup": {"factor": 2.0}, "threads": 1}
+    for name, batch in (("a", 1), ("b", None)):
+        (tmp_path / name).mkdir()
+        found = WHOLE | {"latency": [row | {"batch": batch}]}
+        (tmp_path / name / "result.json").write_text(
+            json.dumps(found | {"environment": WHOLE["environment"] | {"cpu_flags": batch or [None]}})
+        )
+    with pytest.raises(FileFormatError, match=r"records? .*lacks? what a chart"):
+        runs.chart([tmp_path / "a", tmp_path / "b"])

@@ -101,7 +101,7 @@ def contents_of(out: Path | str | Outcome | Mapping[str, Any], made: Made) -> It
     folder = out.folder if isinstance(out, Result) else Path(out)
     with scratch_folder() as place:
         held = _held(folder, Path(place))
-        with understood(folder, PURPOSE):
+        with understood(f"The record in {folder}", PURPOSE):
             found = _checked(_read(held, folder), held, made, folder)
         yield replace(found, folder=folder)
 

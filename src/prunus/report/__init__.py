@@ -23,9 +23,12 @@ def write(result: Mapping[str, Any], path: Path | str, images: Mapping[str, str]
 
     Raises:
         MissingExtraError: the extra `report` (jinja2, matplotlib) is not installed.
-        FileFormatError: the result has another schema version, or lacks a part that every result has.
+        FileFormatError: the result has another schema version, lacks a part that every result has, or holds
+            another kind of value than the page needs.
     """
     from prunus.report.html import render
-    from prunus.report.result import write_text
+    from prunus.report.result import understood, write_text
 
-    write_text(render(result, images or {}), path)
+    with understood("The result", "a report"):
+        page = render(result, images or {})
+    write_text(page, path)

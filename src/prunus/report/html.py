@@ -74,7 +74,10 @@ def fill(template: str, **values: Any) -> str:
         "error": words.error,
         "breakable": _breakable,
     }
-    page: str = environment.get_template(template).render(values)
+    try:
+        page: str = environment.get_template(template).render(values)
+    except jinja2.UndefinedError as error:  # as where a dictionary lacks a key, which it would be in Python
+        raise LookupError(str(error)) from error
     return page
 
 

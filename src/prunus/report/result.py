@@ -10,7 +10,8 @@ from typing import Any
 
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.json_files import read_json
-from prunus._foundation.wording import given
+from prunus._foundation.kinds import ODD
+from prunus._foundation.wording import given, short
 from prunus.errors import FileFormatError, PrunusError, clause
 from prunus.storage.lock import settle
 
@@ -38,7 +39,7 @@ def check(result: Mapping[str, Any]) -> None:
         )
     if result.get("schema") != SCHEMA:
         raise FileFormatError(
-            f"The result has schema {result.get('schema')!r}; this version reads schema {SCHEMA}."
+            f"The result has schema {short(result.get('schema'))}; this version reads schema {SCHEMA}."
         )
     missing = [key for key in REQUIRED if key not in result]
     if missing:
@@ -61,9 +62,9 @@ def read(path: Path | str) -> dict[str, Any]:
 
 
 @contextmanager
-def understood(folder: Path, purpose: str) -> Iterator[None]:
-    """Around what makes something of a record that lies in a folder: anybody may have written it, so it may
-    lack a field, or hold another kind of value.
+def understood(record: str, purpose: str) -> Iterator[None]:
+    """Around what makes something of a record, named as a sentence begins with it: anybody may have written
+    it, so it may lack a field, or hold another kind of value.
 
     Raises FileFormatError, which says so; whatever has a name of its own comes through.
     """
@@ -71,9 +72,9 @@ def understood(folder: Path, purpose: str) -> Iterator[None]:
         yield
     except PrunusError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+    except ODD as error:
         raise FileFormatError(
-            f"The record in {folder} lacks what {purpose} needs ({type(error).__name__}: {clause(error)})."
+            f"{record} lacks what {purpose} needs ({type(error).__name__}: {clause(error)})."
         ) from error
 
 

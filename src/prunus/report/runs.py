@@ -4,12 +4,14 @@ here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from prunus._foundation.wording import short
 from prunus.errors import ConfigError
 from prunus.report import words
 from prunus.report.html import subtitle
@@ -254,8 +256,8 @@ def _measured(result: Result) -> dict[str, dict[str, Any]]:
     """Runtime -> milliseconds of the original, speed-up, batch and threads; deployment runtimes come last."""
     found = {
         row["runtime"]: {
-            "before": row["before"]["median_ms"],
-            "factor": row["speedup"]["factor"],
+            "before": _positive(row["before"]["median_ms"]),
+            "factor": _positive(row["speedup"]["factor"]),
             "batch": row["batch"],
             "threads": row["threads"],
         }
@@ -263,12 +265,21 @@ def _measured(result: Result) -> dict[str, dict[str, Any]]:
     }
     for row in words.paired((result.get("dynamic") or {}).get("latency", [])):
         found[row["runtime"]] = {
-            "before": row["before"],
-            "factor": row["before"] / row["after"],
+            "before": _positive(row["before"]),
+            "factor": _positive(row["before"] / row["after"]),
             "batch": 1,
             "threads": 1,
         }
     return found
+
+
+def _positive(value: float) -> float:
+    """A time, or the ratio of two. Raises ValueError for what is none, of a file that anybody may have
+    written.
+    """
+    if not 0 < float(value) < math.inf:
+        raise ValueError(f"{short(value)} is no time, nor the ratio of two")
+    return float(value)
 
 
 def _conditions(result: Result, measured: Mapping[str, Any]) -> tuple[str, Sequence[str], int, int]:

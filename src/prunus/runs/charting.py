@@ -51,16 +51,17 @@ def chart(
         watch("reading runs", number, len(texts))
         results[name] = _result(Path(text), build)
         _check(Path(text), results[name])
-    found = gather(results)
-    if page is not None:
-        watch("drawing", 0, 0)
-        runs_page.write(results, page, command)
+    with understood("One of the records", "a chart of all"):
+        found = gather(results)
+        if page is not None:
+            watch("drawing", 0, 0)
+            runs_page.write(results, page, command)
     return found
 
 
 def _check(folder: Path, result: dict[str, Any]) -> None:
     """Raises FileFormatError, naming the folder, where a record is not made of what a chart needs."""
-    with understood(folder, "a chart"):
+    with understood(f"The record in {folder}", "a chart"):
         runs = gather({folder.name: result})
         runs.choice()
         if "environment" in result:
