@@ -20,6 +20,7 @@ from prunus.coding import Codebook, CodedTensor, Grid, Plain, container, values_
 from prunus.errors import FileFormatError, PlanError, PrunusError
 from prunus.models import lenet5, resnet20, unet
 from prunus.paint.model_copy import copy_model, named_tensors
+from prunus.runs.loading import open_model
 from prunus.storage import coded_network, read_about, save_coded
 from prunus.storage.coded_file import read_coded
 from prunus.storage.coded_network import CATALOGUE, Changes, Network
@@ -340,3 +341,14 @@ def test_forged_counts_take_no_memory(tmp_path: Path) -> None:
 def test_a_shape_that_the_network_cannot_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises((FileFormatError, PlanError), match="does not hold a lenet5"):
         prunus.load(rewritten(saved(lenet5(), tmp_path), named("lenet5")))
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"PK\x03\x04", b"<html>404</html>", bytes(4096)])
+def test_a_file_that_begins_otherwise_is_called_no_coded_file(content: bytes, tmp_path: Path) -> None:
+    """It was called a safetensors file, or one of an unknown kind, whatever its name said."""
+    (tmp_path / "model.prunus").write_bytes(content)
+    for given in (tmp_path, tmp_path / "model.prunus"):
+        with pytest.raises(FileFormatError, match=r"model\.prunus is no coded file: it begins with other"):
+            prunus.load(given)
+    with pytest.raises(FileFormatError, match=r"model\.prunus is no coded file: it begins with other"):
+        open_model(str(tmp_path / "model.prunus"))

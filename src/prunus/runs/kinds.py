@@ -70,7 +70,7 @@ def check_kind(text: str) -> None:
         )
     if suffix in RECORDS and is_file:
         raise ConfigError(f"{text} is no model: give the folder that holds model.safetensors.")
-    if is_file and suffix != ".safetensors" and not _is_coded(path):
+    if is_file and suffix not in (".safetensors", ".prunus") and not _is_coded(path):
         raise ConfigError(
             f"{text} is a file of a kind that prunus does not know: models are .safetensors and .prunus files"
             " and folders made by prune or train."

@@ -199,6 +199,8 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except Exception as error:  # safetensors raises errors of many kinds for what it cannot read
         check_readable(path, error)
+        if path.suffix == Path(CODED_IN_FOLDER).suffix:
+            raise FileFormatError(f"{path} is no coded file: it begins with other bytes.") from error
         raise FileFormatError(
             f"{path} is not a whole safetensors file ({error}); it may be truncated."
         ) from error
