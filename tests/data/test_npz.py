@@ -117,3 +117,13 @@ def test_numbers_in_the_inputs_form_are_maps_of_one_plane(tmp_path: Path) -> Non
     np.savez(tmp_path / "maps.npz", inputs=maps[:, None], targets=maps)
     metric = npz_task(tmp_path / "maps.npz").metric
     assert isinstance(metric, Regression) and metric.variance.shape == (1, 1, 1)
+
+
+def test_a_file_whose_parts_lie_elsewhere_is_called_damaged(tmp_path: Path) -> None:
+    """The zip reader looks for them before the beginning, which the system calls an invalid argument."""
+    np.savez(tmp_path / "a.npz", inputs=np.zeros((4, 3), np.float32), targets=np.arange(4))
+    content = (tmp_path / "a.npz").read_bytes()
+    for gone in (1, 8, 100):
+        (tmp_path / "a.npz").write_bytes(content[gone:])
+        with pytest.raises(DataError, match=r"a\.npz is no \.npz file, .* or a damaged one"):
+            npz.read_npz(tmp_path / "a.npz")

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunus._foundation.system_faults import refused
 from prunus.data import limits
 from prunus.data.paths import AnyPath, as_file, shown
 from prunus.data.unpack import RATIO
@@ -30,6 +31,7 @@ PARTS: dict[Part, tuple[str, ...]] = {
 INPUTS, TARGETS = ("inputs", "x", "images", "data", "signals"), ("targets", "y", "labels", "masks")
 SUFFIX = ".npz"
 MOST_AXES = 8
+MOST_SAID = 200  # characters of why a file cannot be read
 _FORMAT: Any = np.lib.format  # untyped
 KINDS = "buif"  # truth values, whole numbers without and with a sign, numbers with a point
 
@@ -115,12 +117,14 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except PrunusError:
         raise
-    except zipfile.BadZipFile as error:
-        raise DataError(
-            f"{shown(file)} is no .npz file, as numpy.savez writes it, or a damaged one ({clause(error)})."
-        ) from error
     except Exception as error:  # zipfile, zlib, numpy and the file system have errors of many kinds
-        raise DataError(f"Cannot read {shown(file)}: {clause(error)}.") from error
+        if (denied := refused(error)) is not None:
+            raise DataError(f"Cannot read {shown(file)}: {clause(denied)}.") from error
+        why = error.strerror if isinstance(error, OSError) else None  # it was led astray in the file
+        raise DataError(
+            f"{shown(file)} is no .npz file, as numpy.savez writes it, or a damaged one"
+            f" ({why or clause(error)[:MOST_SAID]})."
+        ) from error
 
 
 def _named(archive: zipfile.ZipFile, file: Path) -> dict[Part, tuple[str, str]]:
