@@ -294,11 +294,11 @@ def test_progress_that_no_training_writes_is_told_with_the_file(
     """NumPy's and Python's generators say with an OverflowError that a number is none of theirs."""
     file, config = tmp_path / "checkpoint.safetensors", TrainConfig(epochs=1, lr=0.1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    train(model, FEW, config, checkpoint=file)
+    train(model, FEW, config, normalise=DIGITS.normalise, checkpoint=file)
     tree: Any = read_tree(file)
     random = tree["progress"]["random"] | change.get("random", {})
     write_tree(file, tree | {"progress": tree["progress"] | change | {"random": random}})
     with pytest.raises(
         FileFormatError, match=r"checkpoint\.safetensors is not the checkpoint of a training \("
     ):
-        train(model, FEW, config, checkpoint=file, resume=True)
+        train(model, FEW, config, normalise=DIGITS.normalise, checkpoint=file, resume=True)
