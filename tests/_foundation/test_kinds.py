@@ -35,13 +35,17 @@ def test_other_values_are_misfits(hint: Any, value: Any) -> None:
         fit(hint, value)
 
 
+def state_of_another() -> Any:
+    return ("MT19937", [2**70] * 624)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: {}["a"],
+        lambda: dict[str, int]()["a"],
         lambda: float(10**400),
         lambda: torch.zeros(2).view(3),
-        lambda: np.random.RandomState().set_state(("MT19937", [2**70] * 624)),
+        lambda: np.random.RandomState().set_state(state_of_another()),
         lambda: getattr(3, "items")(),  # noqa: B009 (mypy knows that there is none)
         lambda: int("a"),
     ],
