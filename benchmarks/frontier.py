@@ -36,6 +36,7 @@ from benchmarks.environment import RESULTS
 from benchmarks.frontier_table import KIND, best_rate, length, table
 from benchmarks.frontier_training import Subject, measured
 from benchmarks.frontier_variants import INGREDIENTS, RANDOM, VARIANTS
+from benchmarks.recipe import add_compile, checked_options
 from benchmarks.rows import Row, add, kept, measured_before, record
 from prunus import data
 from prunus.errors import ConfigError
@@ -89,14 +90,10 @@ def parsed() -> argparse.Namespace:
         "--validation", action="store_true", help="find the rates, on a tenth of the training samples"
     )
     parser.add_argument("--untimed", action="store_true", help="keep no times: the machine is overcrowded")
-    parser.add_argument(
-        "--compile", action="store_true", help="through torch.compile; for rows without times only"
-    )
+    add_compile(parser)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
-    options = parser.parse_args()
-    if options.compile and not options.untimed:
-        parser.error("--compile needs --untimed: rows with times are compared with rows without it.")
+    options = checked_options(parser)
     options.called = options.called or SETS[options.data_set]
     return options
 

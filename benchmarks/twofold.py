@@ -29,7 +29,7 @@ from torch import Tensor, nn
 import prunus
 from benchmarks.environment import RESULTS, describe
 from benchmarks.methods_subjects import IMAGENET
-from benchmarks.recipe import settings
+from benchmarks.recipe import add_compile, checked_options, settings
 from benchmarks.rows import add, kept, measured_before, record
 from benchmarks.twofold_table import table
 from benchmarks.twofold_variants import VARIANTS, Rival, Selected, Variant
@@ -65,13 +65,9 @@ def main() -> None:
         "--validation", action="store_true", help="measure on a tenth of the training samples, for choices"
     )
     parser.add_argument("--untimed", action="store_true", help="keep no times: other work runs beside")
-    parser.add_argument(
-        "--compile", action="store_true", help="through torch.compile; for rows without times only"
-    )
+    add_compile(parser)
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
-    options = parser.parse_args()
-    if options.compile and not options.untimed:
-        parser.error("--compile needs --untimed: rows with times are compared with rows without it.")
+    options = checked_options(parser)
     result = kept(RESULT)
     if not options.table:
         task = samples(data.load("cifar10", options.data), options)

@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import torch
 
-from prunus._foundation.wording import dtype_name, given, printable
+from prunus._foundation.wording import MOST_SAID, dtype_name, ends_of, given, printable, remark
 
 
 def test_values_are_named_in_few_words() -> None:
@@ -31,3 +31,9 @@ def test_containers_of_tensors_are_told_by_their_parts() -> None:
     assert given(pair(x, x)) == "a pair of boxes, labels"
     assert given((x, None)) == "a tuple of a tensor of shape (2, 3), None"
     assert given([x] * 9).endswith("...") and given([1, 2]) == "the list [1, 2]"
+
+
+def test_what_others_say_is_one_line_that_can_be_read() -> None:
+    assert remark("Moved\n  here.\x1b[31m") == r"Moved here.\x1b[31m"
+    assert remark("not here..") == "not here" and len(remark("a" * 4000)) == MOST_SAID
+    assert ends_of("/a/b.png", 8) == "/a/b.png" and ends_of("/" + "a" * 50 + ".png", 8) == "/aaa….png"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar, Union
 
+PERCENT = ", percent"  # ends the recorded name of a metric whose unit that is
+
 
 def near(word: Any, words: Iterable[str]) -> str:
     """ "; did you mean 'x'?" without the question mark, for the nearest of some words; ""
@@ -187,6 +189,21 @@ def dtype_name(kind: object) -> str:
     return str(kind).removeprefix("torch.")
 
 
+MOST_SAID = 200  # characters of what a server or a library says
+
+
+def remark(text: str) -> str:
+    """What a server or a library says, in one line that any terminal can print, without its full stop, and
+    not more of it than can be read.
+    """
+    return escaped(" ".join(text.split()), str.isprintable)[:MOST_SAID].rstrip(".")
+
+
+def ends_of(text: str, most: int) -> str:
+    """A text, such as a path, of which both ends tell more than the middle."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 :]}"
+
+
 def without_values(model: Any) -> str:
     """What to say of a model on the meta device, where something needed its values; "" for any other."""
     parameters: dict[str, Any] = dict(getattr(model, "named_parameters", dict)())
@@ -204,13 +221,17 @@ def is_torch(value: Any) -> bool:
 
 
 __all__ = [
+    "MOST_SAID",
+    "PERCENT",
     "advice",
     "dtype_name",
+    "ends_of",
     "escaped",
     "given",
     "is_torch",
     "near",
     "printable",
+    "remark",
     "wanted",
     "without_values",
 ]

@@ -11,7 +11,6 @@ from prunus.cli.prune import QUANTISE, prune
 from prunus.errors import ConfigError
 
 QUANTISATION = "Quantisation"
-TOLERANCE = 0.5  # points that 8 bits may cost
 
 
 def compress(
@@ -29,7 +28,7 @@ def compress(
         typer.Option(
             "--int8-tolerance",
             min=0.0,
-            show_default=f"{TOLERANCE:g}",
+            show_default="0.5",
             help="Points of the metric that 8 bits may cost besides (needs --int8).",
             rich_help_panel=QUANTISATION,
         ),
@@ -46,8 +45,8 @@ def compress(
     if int8:
         from prunus.runs.settings import Quantisation
 
-        points = TOLERANCE if int8_tolerance is None else int8_tolerance
-        context.meta[QUANTISE] = Quantisation(points, options["confidence"])
+        given = {} if int8_tolerance is None else {"tolerance": int8_tolerance}
+        context.meta[QUANTISE] = Quantisation(**given, confidence=options["confidence"])
     elif int8_tolerance is not None:
         raise ConfigError("--int8-tolerance limits what 8 bits may cost, and there are none: add --int8.")
     prune(context, **options)

@@ -9,6 +9,7 @@ import sysconfig
 import traceback
 from pathlib import Path
 
+from prunus._foundation.wording import ends_of
 from prunus.errors import clause
 
 _LIBRARIES = tuple(str(Path(sysconfig.get_path(name))) + os.sep for name in ("stdlib", "purelib", "platlib"))
@@ -39,9 +40,7 @@ def unusable(error: OSError) -> str:
     """What to say of a file that the system does not give."""
     if error.filename is None:  # as where a disk is full
         return f"{error.strerror or clause(error)}: a file cannot be read or written."
-    name = str(error.filename)
-    shown = name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 :]}"
-    return f"{error.strerror or clause(error)}: {shown}."
+    return f"{error.strerror or clause(error)}: {ends_of(str(error.filename), LONGEST)}."
 
 
 def unknown(error: BaseException) -> str:

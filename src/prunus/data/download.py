@@ -11,7 +11,7 @@ from http.client import HTTPException
 from typing import IO
 
 from prunus._foundation.atomic import writing
-from prunus._foundation.wording import escaped
+from prunus._foundation.wording import remark
 from prunus.data import limits
 from prunus.data.paths import AnyPath, as_path, shown
 from prunus.errors import DataError, FileFormatError, clause
@@ -23,7 +23,6 @@ folder).
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 60.0  # seconds without a byte
-MOST_SAID = 200  # characters of what a server says
 
 
 def fetch(url: str, target: AnyPath, md5: str, progress: Progress | None = None) -> None:
@@ -90,19 +89,14 @@ def _pieces(url: str) -> Iterator[tuple[bytes, int | None]]:
                     piece.clear()
     except urllib.error.HTTPError as error:
         error.close()
-        raise DataError(f"{url} answers {error.code} {_said(error.reason)}.") from error
+        raise DataError(f"{url} answers {error.code} {remark(str(error.reason))}.") from error
     except (
         OSError,
         HTTPException,
         ValueError,
     ) as error:  # URLError, time-outs and broken connections are OSErrors
-        reason = _said(getattr(error, "reason", None) or error) or type(error).__name__
+        reason = remark(str(getattr(error, "reason", None) or error)) or type(error).__name__
         raise DataError(f"Cannot download {url}: {reason}; get it by hand and say where it is.") from error
-
-
-def _said(reason: object) -> str:
-    """What a server says, in one line that any terminal can print, and not more of it than can be read."""
-    return escaped(" ".join(str(reason).split()), str.isprintable)[:MOST_SAID].rstrip(".")
 
 
 def _announced(url: str, length: str | None) -> int | None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from prunus._foundation.system_faults import refused
+from prunus._foundation.wording import MOST_SAID
 from prunus.data import limits
 from prunus.data.paths import AnyPath, as_file, shown
 from prunus.data.unpack import RATIO
@@ -31,7 +32,6 @@ PARTS: dict[Part, tuple[str, ...]] = {
 INPUTS, TARGETS = ("inputs", "x", "images", "data", "signals"), ("targets", "y", "labels", "masks")
 SUFFIX = ".npz"
 MOST_AXES = 8
-MOST_SAID = 200  # characters of why a file cannot be read
 _FORMAT: Any = np.lib.format  # untyped
 KINDS = "buif"  # truth values, whole numbers without and with a sign, numbers with a point
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunus._foundation.arguments import check_fields, checked
+from prunus._foundation.wording import PERCENT
 from prunus.errors import HubError
 from prunus.report import words
 from prunus.report.html import comparison, subtitle
@@ -120,7 +121,7 @@ def _is_picture(result: Mapping[str, Any]) -> bool:
 
 def _metric(result: Mapping[str, Any]) -> str:
     """The metric as the task names it; "" where nothing was measured."""
-    return str((result.get("accuracy") or {}).get("metric", "")).removesuffix(", percent")
+    return str((result.get("accuracy") or {}).get("metric", "")).removesuffix(PERCENT)
 
 
 def _steps(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from prunus._foundation.system_faults import no_room
-from prunus._foundation.wording import escaped
+from prunus._foundation.wording import remark
 from prunus.errors import HubError, MissingExtraError, PrunusError, clause
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ _T = TypeVar("_T")
 _ID = re.compile(r"[A-Za-z0-9](?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
 _TOKEN = re.compile(r"\bhf_\w{8,}", re.ASCII)
 _WRAPPERS = ("LocalEntryNotFoundError", "RuntimeError")  # errors of the client that only say what it did
-_MOST = 200  # characters of what a server says
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 USUAL = "https://huggingface.co"
 
@@ -107,8 +106,8 @@ def _sentence(repo_id: str, error: BaseException, writes: bool) -> str:
 
 
 def _short(said: object) -> str:
-    """What a server or its client says, in one line that any terminal can print."""
-    return escaped(clause(Exception(str(said))), str.isprintable)[:_MOST].rstrip(".")
+    """What a server or its client says, as the end of a sentence."""
+    return remark(clause(Exception(str(said))))
 
 
 def _refused(repo_id: str, where: str, kinds: AbstractSet[str], status: int, writes: bool) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prunus._foundation.wording import PERCENT
 from prunus.report.words import SPACE, TOP_1, number, points, title
-
-PERCENT = ", percent"  # what ends the recorded name of a metric whose unit that is
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from prunus.runs import by_class
 from prunus.runs.delivery import ONNX, check, finish, run_files, without_onnx
 from prunus.runs.describe import Provenance
 from prunus.runs.settings import USUAL, Delivery
+from prunus.tasks.words import metric_text
 from prunus.training import evaluate
 from prunus.training.feeding import batches
 
@@ -132,7 +133,7 @@ def _accuracy(gated: Gated, task: Task) -> dict[str, Any]:
     found = evaluate(gated.network, task.samples("test"), task.normalisation).accuracy
     before = [] if gated.before is None else [{"step": "before", "value": gated.before}]
     return {
-        "metric": "top-1 accuracy, percent",
+        "metric": metric_text(task),
         "count": task.count("test"),
         "note": f"{task.count('test'):,} test samples, by which nothing was chosen.",
         "steps": [*before, {"step": "with gates", "value": found}],

@@ -20,6 +20,7 @@ from pathlib import Path
 from prunus._foundation.atomic import destination, sweep
 from prunus._foundation.launch import launch
 from prunus._foundation.oslock import claim
+from prunus._foundation.wording import ends_of
 from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.storage import fileset
 
@@ -108,10 +109,9 @@ def check_place(path: Path) -> None:
         return
     except (OSError, ValueError) as error:
         text = repr(str(path)) if isinstance(error, ValueError) else str(path)
-        shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
         why = getattr(error, "strerror", None) or clause(error)
         raise ConfigError(
-            f"{shown} cannot be written to ({why}): choose another place for the results."
+            f"{ends_of(text, _LONGEST)} cannot be written to ({why}): choose another place for the results."
         ) from error
 
 

@@ -26,14 +26,12 @@ class _OfClass:
         right, wrong: whether each matches one that is there, (thresholds, boxes); neither is, if it does not
             count.
         there: boxes that are there to be found, (pictures,).
-        seen: pictures with anything of the class, (pictures,).
     """
 
     pictures: NDArray[np.int64]
     right: Floats
     wrong: Floats
     there: NDArray[np.int64]
-    seen: NDArray[np.bool_]
 
 
 class Matched:
@@ -59,7 +57,7 @@ class Matched:
 
     def _precision(self, boxes: _OfClass, times: NDArray[np.int64]) -> Floats | None:
         wanted = int(boxes.there @ times)
-        if not wanted or not times[boxes.seen].any():
+        if not wanted:
             return None
         weights = times[boxes.pictures].astype(np.float64)
         right, wrong = np.cumsum(boxes.right * weights, axis=1), np.cumsum(boxes.wrong * weights, axis=1)
@@ -84,11 +82,9 @@ def _gathered(matches: Sequence[Match]) -> _OfClass | None:
     there = np.zeros(len(matches), dtype=np.int64)
     for picture, one in known:
         there[picture] = np.count_nonzero(np.asarray(one["gtIgnore"]) == 0)
-    seen = np.array([one is not None for one in matches])
     return _OfClass(
         pictures[order].astype(np.int64),
         (matched & ~ignored).astype(np.float64),
         (~matched & ~ignored).astype(np.float64),
         there,
-        seen,
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from prunus._foundation.wording import PERCENT
 from prunus.paint.nests import tensors_in
 from prunus.tasks.metrics import Accuracy, as_metric, in_percent
 from prunus.training.calls import samples_of
@@ -45,7 +46,7 @@ def record_of(task: Task) -> dict[str, Any]:
 def metric_text(task: Task) -> str:
     """The metric, with its unit where that is known, as results have it."""
     return (
-        f"{task.metric_name}, percent"
+        f"{task.metric_name}{PERCENT}"
         if in_percent(as_metric(task.metric or Accuracy()))
         else task.metric_name
     )
