@@ -16,15 +16,18 @@ from prunus.cli.app import app
 runner = CliRunner()
 
 
-def test_a_network_is_packed_and_unpacked(tmp_path: Path) -> None:
-    file, out = tmp_path / "model.prunus", tmp_path / "model.safetensors"
-    options = ["--data", "digits", "--limit", "100", "--samples", "32", "--bytes", "20kB", "--bare"]
-    done = runner.invoke(app, ["pack", "lenet5", *options, "-o", str(file)], catch_exceptions=False)
+def test_a_network_is_packed_and_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "packed_net.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(tmp_path)
+    file, out, network = tmp_path / "model.prunus", tmp_path / "model.safetensors", "packed_net:build"
+    options = ["--data", "digits", "--limit", "100", "--samples", "32", "--bytes", "1500", "--bare"]
+    done = runner.invoke(app, ["pack", network, *options, "-o", str(file)], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
     text = " ".join(done.stdout.split())
-    assert "fc1.weight" in text and "× smaller" in text and "The weights of lenet5 are random" in text
-    assert file.stat().st_size <= 20_000
-    done = runner.invoke(app, ["unpack", str(file), "-o", str(out), "--json"], catch_exceptions=False)
+    assert "3.weight" in text and "× smaller" in text
+    assert file.stat().st_size <= 1500
+    named = ["--build", network, "--json"]
+    done = runner.invoke(app, ["unpack", str(file), "-o", str(out), *named], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["path"], found["bytes"]) == (str(out), out.stat().st_size)

@@ -12,7 +12,6 @@ import prunus as pr
 from prunus.coding import values_of
 from prunus.data import load
 from prunus.errors import ConfigError, TargetError
-from prunus.models import lenet5
 from prunus.paint.model_copy import named_tensors
 from prunus.quantisation.packing import Packed, pack
 from prunus.storage.coded_file import coded_bytes
@@ -143,6 +142,12 @@ def test_units_that_training_removed_are_in_the_plan_of_the_first_network(tmp_pa
     ]
 
 
+def of_ten_classes() -> nn.Module:
+    """Of digits of 8 x 8 pixels."""
+    second = nn.Conv2d(6, 6, 3, stride=3)
+    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(24, 10))
+
+
 @pytest.mark.parametrize("way", [{"error": 0.01}, {"rate": 0.05, "config": TrainConfig(epochs=1, lr=1e-3)}])
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_networks_of_any_precision_are_packed_in_single_precision(
@@ -151,7 +156,7 @@ def test_networks_of_any_precision_are_packed_in_single_precision(
     digits = load("digits")
     task = pr.Task(digits.train, test=digits.test, normalise=digits.normalise)
     torch.manual_seed(0)
-    model = lenet5(image_size=8).to(kind).eval()
+    model = of_ten_classes().to(kind).eval()
     packed = pack(model, task, tmp_path / "m", **way)
     decodes_to(packed)
     wanted = pack(copy.deepcopy(model).float(), task, **way)
@@ -159,6 +164,6 @@ def test_networks_of_any_precision_are_packed_in_single_precision(
     assert str(kind).removeprefix("torch.") in packed.notes[0]
     assert packed.original_bytes == sum(p.numel() * p.element_size() for p in model.parameters())
     assert {p.dtype for p in model.parameters()} == {kind}
-    loaded = pr.load(tmp_path / "m", lambda: lenet5(image_size=8))
+    loaded = pr.load(tmp_path / "m", of_ten_classes)
     for mine, theirs in zip(loaded.parameters(), packed.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)

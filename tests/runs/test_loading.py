@@ -20,6 +20,7 @@ def test_data_decide_classes_and_shape() -> None:
     assert opened.model(opened.inputs()).shape == (1, 10)
     assert not opened.model.training
     assert torch.equal(opened.inputs(), opened.inputs())
+    assert opened.notes() == ("The weights of lenet5 are random: none were given.",)
 
 
 def test_weights_after_the_name(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_weights_after_the_name(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save(original.state_dict(), path)
     opened = open_model(f"resnet20@{path}")
-    assert opened.name == "resnet20" and opened.weights == str(path)
+    assert opened.name == "resnet20" and opened.weights == str(path) and not opened.notes()
     assert torch.equal(opened.model.state_dict()["conv1.weight"], original.state_dict()["conv1.weight"])
     with pytest.raises(FileFormatError, match="There is no weight file"):
         open_model("resnet20@nothing.pt")
