@@ -15,7 +15,16 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmarks.environment import RESULTS
 from benchmarks.frontier_table import ALIKE, at_best, converged
-from benchmarks.frontier_variants import AT_ONCE, CONTROL, EASY_AT_ONCE, FAST, REMOVAL, RULE, SCRATCH
+from benchmarks.frontier_variants import (
+    AT_ONCE,
+    CONTROL,
+    EASY_AT_ONCE,
+    FAST,
+    FAST_AT_ONCE,
+    REMOVAL,
+    RULE,
+    SCRATCH,
+)
 from benchmarks.rows import Row, kept
 from prunus.report.canvas import AFTER, BEFORE, INK, MUTED, SMALL, entitled, grid, styled
 from prunus.report.canvas import RULE as LINE
@@ -29,6 +38,7 @@ LINES = {
     EASY_AT_ONCE: ("the same, easy samples gone by chance", AFTER, "^--"),
     REMOVAL: ("all data, filters gone in the middle", AFTER, "s-"),
     FAST: ("fast", BEFORE, "o-"),
+    FAST_AT_ONCE: ("fast and two-fold, filters gone early", BEFORE, "D-"),
 }
 WIDTH, PANEL = 760.0, 210.0  # pixels
 COLOURS = """<style>
