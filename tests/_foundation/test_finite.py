@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import prunus
-from prunus._foundation.finite import warn_of_nonfinite
+from prunus._foundation.finite import told, warn_of_nonfinite
 from prunus.models import lenet5
 from prunus.models.weights import load_weights
 
@@ -66,3 +66,9 @@ def test_numbers_and_masks_are_fine(fine: Tensor) -> None:
 def test_other_infinities_are_told(bad: Tensor) -> None:
     with pytest.warns(UserWarning, match="It holds 1 value that are NaN or infinite, in a;"):
         warn_of_nonfinite({"a": bad}, "It")
+
+
+def test_outputs_that_are_no_numbers_name_no_class() -> None:
+    nan = float("nan")
+    logits = torch.tensor([[nan, nan], [0.0, nan], [nan, 0.0], [0.0, 1.0], [float("-inf"), 0.0]])
+    assert told(logits).tolist() == [-1, -1, -1, 1, 1]

@@ -33,6 +33,21 @@ def test_accuracy_is_a_hundred_or_nothing_per_sample_batch_by_batch() -> None:
             Accuracy().entries(outputs, LABELS)
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"), [([1, 2, 1], "to 1, not 2: let labels begin at 0"), ([0.0, 1.0, 0.5], "0.5")]
+)
+def test_labels_that_no_output_stands_for_are_told(labels: list[float], said: str) -> None:
+    """Every such sample counted as wrong: labels that begin at 1 gave a low accuracy without a word."""
+    with pytest.raises(ConfigError, match=said):
+        Accuracy().entries(LOGITS, torch.tensor(labels))
+
+
+def test_outputs_that_are_no_numbers_are_right_of_no_sample() -> None:
+    """A network that gives NaN was right of all samples of the first class."""
+    nowhere = torch.full((3, 2), float("nan"))
+    assert points(measured(Accuracy(), [(nowhere, torch.tensor([0, 0, 1]))])) == [0, 0, 0]
+
+
 @pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 2, 4)])
 def test_squared_errors_are_means_over_a_sample(shape: tuple[int, ...]) -> None:
     outputs, targets = torch.randn(shape), torch.randn(shape)

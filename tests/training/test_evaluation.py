@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.data import load
+from prunus.data import Split, load
 from prunus.errors import ConfigError, DataError
 from prunus.models import lenet5
 from prunus.training import evaluate
@@ -80,3 +80,11 @@ def test_inputs_go_where_the_parameters_are(types: tuple[torch.dtype, ...], want
     model = nn.ParameterList(nn.Parameter(one, requires_grad=False) for one in tensors)
     device, dtype = placement(model)
     assert dtype == wanted and device.type == ("cpu" if types in ((torch.int64,), ()) else "meta")
+
+
+def test_a_network_that_gives_no_numbers_is_right_of_no_sample() -> None:
+    """`argmax` takes NaN for the largest: such a network was right of all samples of the first class."""
+    split = Split(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 0, 1, 1]))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    nn.init.constant_(network[1].bias, float("nan"))
+    assert evaluate(network, split, ((0.5,), (0.5,))).accuracy == 0.0

@@ -1,5 +1,5 @@
-"""Weights that are no numbers: told where they are read, since whatever is computed with
-them is none either.
+"""Weights and outputs that are no numbers: weights are told where they are read, since whatever is computed
+with them is none either, and outputs name no class.
 """
 
 from __future__ import annotations
@@ -29,6 +29,13 @@ def warn_of_nonfinite(tensors: Mapping[str, Tensor], what: str) -> None:
             f"{what} holds {values} that are NaN or infinite, in {first}{others}; what is computed with them"
             " is worthless."
         )
+
+
+def told(logits: Tensor) -> Tensor:
+    """The class that logits (batch, classes) name, (batch,); -1 where one of them is NaN, which `argmax`
+    would take for the largest.
+    """
+    return logits.argmax(1).masked_fill(logits.isnan().any(1), -1)
 
 
 def _nonfinite(tensor: Tensor) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from prunus._foundation.arguments import door
+from prunus._foundation.finite import told
 from prunus.data.sets import Split
 from prunus.deploy.onnx_file import session
 from prunus.errors import ConfigError
@@ -38,12 +39,12 @@ def told_right(path: Path | str, split: Split, normalise: Normalise, *, threads:
     size = entry.shape[0] if fixed else BATCH
     right = []
     for images, labels in batches(split, normalise, BATCH):
-        for part, told in zip(torch.split(images, size), torch.split(labels, size)):
+        for part, wanted in zip(torch.split(images, size), torch.split(labels, size)):
             filled = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])]) if fixed else part
             logits = torch.as_tensor(opened.run(None, {entry.name: filled.numpy()})[0])
             if logits.dim() != 2:
                 raise ConfigError(
                     f"{Path(path).name} must give logits (batch, classes), not shape {tuple(logits.shape)}."
                 )
-            right.append(logits[: len(told)].argmax(1) == told)
+            right.append(told(logits[: len(wanted)]) == wanted)
     return torch.cat(right)

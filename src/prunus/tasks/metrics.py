@@ -16,6 +16,7 @@ from torch import Tensor
 
 from prunus._foundation.arguments import check_fields
 from prunus._foundation.confidence import Rows
+from prunus._foundation.finite import told
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError, DataError
 
@@ -97,12 +98,8 @@ class Accuracy:
                 f" not of {given(targets)}: give the task such targets, or a metric of its own."
             )
         true = targets.tolist()
-        if true and min(true) < 0:
-            raise ConfigError(
-                f"Top-1 accuracy is of class indices from 0 on, not {min(true)}: leave samples without a"
-                " class out, or give the task a metric of its own."
-            )
-        return list(zip(true, outputs.argmax(1).tolist()))
+        _check_classes(true, outputs.shape[1])
+        return list(zip(true, told(outputs).tolist()))
 
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
         """100 or 0 of every sample."""
@@ -115,6 +112,23 @@ class Accuracy:
         labels, counts = torch.unique(true, return_counts=True)
         right = [100.0 * float((found[true == label] == label).double().mean()) for label in labels]
         return [ClassFigure(*one) for one in zip(labels.tolist(), right, counts.tolist())]
+
+
+def _check_classes(labels: Sequence[float], classes: int) -> None:
+    """Raises ConfigError for labels that so many logits cannot tell apart: every one would count as wrong."""
+    wrong = next((label for label in labels if not 0 <= label < classes or label != int(label)), None)
+    if wrong is None:
+        return
+    if wrong < 0:
+        raise ConfigError(
+            f"Top-1 accuracy is of class indices from 0 on, not {wrong}: leave samples without a class out,"
+            " or give the task a metric of its own."
+        )
+    raise ConfigError(
+        f"Top-1 accuracy of {classes} outputs is of class indices from 0 to {classes - 1}, not {wrong}: let"
+        " labels begin at 0, let the network have an output for every class, or give the task a metric of its"
+        " own."
+    )
 
 
 @dataclass(frozen=True)

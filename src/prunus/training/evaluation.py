@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
+from prunus._foundation.finite import told
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.training.calls import called
@@ -69,7 +70,7 @@ def sample_by_sample(
         for images, labels in batches(split, normalise, batch_size, dtype=dtype):
             logits = logits_of(model, images, highest)
             losses.append(F.cross_entropy(logits.float(), labels, reduction="none"))
-            right.append(logits.argmax(1) == labels)
+            right.append(told(logits) == labels)
     return torch.cat(right), torch.cat(losses)
 
 
