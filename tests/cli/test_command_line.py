@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from prunus.cli import options as given
 from prunus.cli.app import app
 
 runner = CliRunner()
@@ -268,3 +270,17 @@ def test_models() -> None:
     assert found["lenet5"]["input_shape"] == [1, 1, 28, 28]
     # 20·25·24² + 50·20·25·8² + 800·500 + 500·10
     assert found["lenet5"]["macs"] == 288_000 + 1_600_000 + 400_000 + 5_000
+
+
+def test_a_panel_of_which_exactly_one_is_to_be_given_has_several_options() -> None:
+    """`pack` had a panel "Target: exactly one" with its confidence alone."""
+    whole: Any = typer.main.get_command(app)
+    for verb, command in whole.commands.items():
+        panels = Counter(getattr(one, "rich_help_panel", None) for one in command.params)
+        assert panels.get(given.TARGET, 2) > 1, verb
+
+
+def test_the_list_of_verbs_has_no_lines_that_are_broken_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = runner.invoke(app, ["--help"]).stdout
+    assert "whose own settings" in shown and "accuracy, MACs and latency." in shown

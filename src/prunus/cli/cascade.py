@@ -16,7 +16,11 @@ def cascade(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="SMALL… LARGE", help="Models from the cheapest to the dearest, as for compare."
+            metavar="SMALL… LARGE",
+            help=(
+                "Models from the cheapest to the dearest: names, NAME@WEIGHTS, or folders made by prune or"
+                " train."
+            ),
         ),
     ],
     data: given.DataName = "",

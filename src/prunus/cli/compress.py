@@ -28,8 +28,7 @@ def compress(
         typer.Option(
             "--int8-tolerance",
             min=0.0,
-            show_default="0.5",
-            help="Points of the metric that 8 bits may cost besides (needs --int8).",
+            help="Points of the metric that 8 bits may cost besides (needs --int8); default: 0.5.",
             rich_help_panel=QUANTISATION,
         ),
     ] = None,

@@ -22,8 +22,8 @@ def export(
             "--takes-pixels", help="Put the normalisation into the file: it takes pixels from 0 to 255."
         ),
     ] = False,
-    mean: given.Mean = "",
-    std: given.Std = "",
+    mean: given.FileMean = "",
+    std: given.FileStd = "",
     weights: given.Weights = None,
     pretrained: given.Pretrained = False,
     input_shape: given.InputShape = "",

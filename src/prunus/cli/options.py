@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, BadParameter, Option
+from typer.models import OptionInfo
 
 from prunus.cli.verbs import Rest
 from prunus.errors import ConfigError
 from prunus.runs.names import Compensation, Prefer, Runtime, Scope, Score, score_of
 
 TARGET = "Target: exactly one"
+PACKED = "Target: one, or half a point of the metric"  # of a coded file
 CHOICE = "Which channels go"
 MODEL = "Model"
 DATA = "Data and tuning"
@@ -64,14 +66,16 @@ RuntimeName = Annotated[
 Threads = Annotated[
     int, Option("--threads", min=1, help="Threads of the runtime.", rich_help_panel=Rest(TARGET))
 ]
-Confidence = Annotated[
-    float,
-    Option(
-        "--confidence",
-        help="Confidence with which the loss on samples like the held-out ones stays within --tolerance.",
-        rich_help_panel=TARGET,
-    ),
-]
+
+
+def _confidence(panel: str) -> OptionInfo:
+    text = "Confidence with which the loss on samples like the held-out ones stays within --tolerance."
+    found: OptionInfo = Option("--confidence", help=text, rich_help_panel=panel)
+    return found
+
+
+Confidence = Annotated[float, _confidence(TARGET)]
+PackedConfidence = Annotated[float, _confidence(PACKED)]
 Tolerance = Annotated[
     float | None,
     Option(
@@ -179,7 +183,10 @@ PreferKind = Annotated[
 ModelName = Annotated[
     str,
     Argument(
-        help="resnet56, timm/…, torchvision/…, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune."
+        help=(
+            "resnet56, timm/…, torchvision/…, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune or"
+            " train."
+        )
     ),
 ]
 Weights = Annotated[
@@ -280,24 +287,29 @@ Ignore = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-Mean = Annotated[
-    str,
-    Option(
-        "--mean",
-        metavar="M,M,M",
-        help="Mean that the weights expect; default: the data's.",
-        rich_help_panel=DATA,
-    ),
-]
-Std = Annotated[
-    str,
-    Option(
-        "--std",
-        metavar="S,S,S",
-        help="Standard deviation that the weights expect; default: the data's.",
-        rich_help_panel=DATA,
-    ),
-]
+
+
+def _planes(what: str, default: str) -> tuple[OptionInfo, OptionInfo]:
+    """The options of mean and standard deviation of what inputs are normalised by."""
+    mean: OptionInfo = Option(
+        "--mean", metavar="M,M,M", help=f"Mean {what}; default: {default}.", rich_help_panel=DATA
+    )
+    std: OptionInfo = Option(
+        "--std", metavar="S,S,S", help=f"Standard deviation {what}; default: {default}.", rich_help_panel=DATA
+    )
+    return mean, std
+
+
+_EXPECTED = "that the weights expect"
+_MEAN, _STD = _planes(_EXPECTED, "what the model's folder says, or that of the data")
+_PICTURE_MEAN, _PICTURE_STD = _planes(_EXPECTED, "what the model's folder says, or that of ImageNet")
+_FILE_MEAN, _FILE_STD = _planes("that --takes-pixels puts into the file", "what the model's folder says")
+Mean = Annotated[str, _MEAN]
+Std = Annotated[str, _STD]
+PictureMean = Annotated[str, _PICTURE_MEAN]
+PictureStd = Annotated[str, _PICTURE_STD]
+FileMean = Annotated[str, _FILE_MEAN]
+FileStd = Annotated[str, _FILE_STD]
 Epochs = Annotated[int, Option("--epochs", min=0, help="Epochs of fine-tuning.", rich_help_panel=DATA)]
 TrialEpochs = Annotated[
     int,

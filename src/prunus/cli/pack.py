@@ -13,7 +13,6 @@ from prunus.cli.console import bars, bold, show, show_json, show_table
 from prunus.cli.verbs import Rest, typed_command
 from prunus.runs.texts import parse_shape
 
-SMALL = "Target: one, or half a point of the metric"
 TRAINED = "Training with the bytes in the loss"
 
 
@@ -27,7 +26,7 @@ def pack(
         typer.Option(
             "--tolerance",
             help="Points of the metric on held-out samples that may be lost.",
-            rich_help_panel=SMALL,
+            rich_help_panel=given.PACKED,
         ),
     ] = None,
     size: Annotated[
@@ -36,21 +35,21 @@ def pack(
             "--bytes",
             metavar="200kB|0.1",
             help="Size of the file, at most; a number below 1 is a share of the original's.",
-            rich_help_panel=SMALL,
+            rich_help_panel=given.PACKED,
         ),
     ] = "",
     bits: Annotated[
-        int | None, typer.Option("--bits", help="Bits of every weight.", rich_help_panel=SMALL)
+        int | None, typer.Option("--bits", help="Bits of every weight.", rich_help_panel=given.PACKED)
     ] = None,
     error: Annotated[
         float | None,
         typer.Option(
             "--error",
             help="Error of the outputs of every layer, as a share of their variance.",
-            rich_help_panel=SMALL,
+            rich_help_panel=given.PACKED,
         ),
     ] = None,
-    confidence: given.Confidence = 0.95,
+    confidence: given.PackedConfidence = 0.95,
     epochs: Annotated[
         int,
         typer.Option(
@@ -67,11 +66,16 @@ def pack(
         ),
     ] = None,
     lr: Annotated[
-        float, typer.Option("--lr", help="Learning rate of that training.", rich_help_panel=TRAINED)
+        float,
+        typer.Option("--lr", help="Learning rate of the training of the grids.", rich_help_panel=TRAINED),
     ] = 1e-3,
     teach: Annotated[
         bool,
-        typer.Option("--teach", help="Let the original teach meanwhile.", rich_help_panel=TRAINED),
+        typer.Option(
+            "--teach",
+            help="Let the original network teach the coded one while the grids are trained.",
+            rich_help_panel=TRAINED,
+        ),
     ] = False,
     report: Annotated[
         Path | None, typer.Option("--report", help="A page with what each stage and layer takes.")

@@ -35,7 +35,9 @@ def push(
             "--private/--public", help="Whom a new model is shown to; default: as its owner has it."
         ),
     ] = None,
-    message: Annotated[str, typer.Option("--message", help="Of the commit.")] = "",
+    message: Annotated[
+        str, typer.Option("--message", help="Message of the commit; default: what was pruned.")
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Send nothing; print the model card and the list of files.")
     ] = False,

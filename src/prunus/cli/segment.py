@@ -42,7 +42,18 @@ def segment(
     ] = True,
     tile: Annotated[int, typer.Option(help="Side of the tiles, in pixels.")] = 512,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 64,
-    data: given.DataName = "",
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            metavar="NAME",
+            help=(
+                "A folder of pictures with masks, or package.module:function, which makes a task of such"
+                " pictures."
+            ),
+            rich_help_panel=given.DATA,
+        ),
+    ] = "",
     data_dir: given.DataDir = None,
     limit: given.Limit = None,
     batch_size: given.BatchSize = None,
@@ -51,8 +62,8 @@ def segment(
     weights: given.Weights = None,
     input_shape: given.InputShape = "",
     build: given.BuildName = "",
-    mean: given.Mean = "",
-    std: given.Std = "",
+    mean: given.PictureMean = "",
+    std: given.PictureStd = "",
     as_json: given.AsJson = False,
 ) -> None:
     """Write the mask of a picture of any size, and an overlay to look at; a GeoTIFF keeps its place on earth.

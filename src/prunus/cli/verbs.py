@@ -32,6 +32,11 @@ def typed_command(context: typer.Context) -> str:
 class Verb(TyperCommand):
     """A verb; its numbers are looked at before it does anything."""
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        # a list of verbs has lines of its own
+        self.short_help = " ".join((self.help or "").partition("\n\n")[0].split())
+
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Look at what was typed, and parse it."""
         _check_values(args, self.params)
