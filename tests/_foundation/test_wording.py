@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
-from prunus._foundation.wording import MOST_SAID, dtype_name, ends_of, given, printable, remark
+from prunus._foundation.wording import MOST_SAID, dtype_name, ends_of, given, printable, remark, wanted
 
 
 def test_values_are_named_in_few_words() -> None:
@@ -37,3 +39,10 @@ def test_what_others_say_is_one_line_that_can_be_read() -> None:
     assert remark("Moved\n  here.\x1b[31m") == r"Moved here.\x1b[31m"
     assert remark("not here..") == "not here" and len(remark("a" * 4000)) == MOST_SAID
     assert ends_of("/a/b.png", 8) == "/a/b.png" and ends_of("/" + "a" * 50 + ".png", 8) == "/aaa….png"
+
+
+def test_a_dict_of_other_values_is_told_which_it_should_hold() -> None:
+    """rates={"conv1": "0.5"} was told that a dict was needed, and not a dict."""
+    assert wanted(Mapping[str, float] | None) == "a dict of numbers or None"
+    assert wanted(dict[str, Any]) == wanted(dict) == "a dict"
+    assert wanted(Sequence[Mapping[str, int]]) == "a list of dicts of whole numbers"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from prunus._foundation.wording import PERCENT
 from prunus.report.html import comparison
 from prunus.report.metric import metric_of, metric_words
 from prunus.report.verdict import verdict
@@ -85,3 +86,11 @@ def test_a_result_is_told_by_its_own_metric(lenet: dict[str, Any]) -> None:
     assert verdict(result).replace(FIXED, " ").endswith("mean IoU −0.2 points")
     assert metric_of(result).title == "Mean IoU" and metric_of(lenet).title == "Accuracy"
     assert [row["name"] for row in comparison(result)][-1] == "Mean IoU on the test set"
+
+
+def test_percents_that_have_run_away_are_no_lines_of_digits() -> None:
+    """A regression that diverged was told as R² -2637688208240996448680804352.00."""
+    metric = metric_words(f"R²{PERCENT}")
+    assert metric.figure(-2.6e27, decimals=2) == "−2.6e+27"
+    assert metric.change(50.0, -2.6e27) == "−2.6e+27 points"
+    assert metric.figure(-999_999.0) == "-999999.0"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from prunus import report
 from prunus.errors import FileFormatError
 from prunus.report.result import read, write_json
 
@@ -35,3 +36,16 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
         read(path)
     with pytest.raises(FileFormatError, match="cannot be read"):
         read(tmp_path / "nothing.json")
+
+
+def test_a_result_is_read_from_its_file_or_the_folder_of_its_run(
+    tmp_path: Path, lenet: dict[str, Any]
+) -> None:
+    """The sentence about results named `prunus.report.read`, which was not there."""
+    write_json(lenet, tmp_path / "result.json")
+    assert report.read(tmp_path) == report.read(str(tmp_path / "result.json")) == lenet
+    for nothing in (tmp_path / "none", 5):
+        with pytest.raises(FileFormatError):
+            report.read(nothing)  # type: ignore[arg-type]
+    with pytest.raises(FileFormatError, match="path must be"):
+        report.write(lenet, 5)  # type: ignore[arg-type]

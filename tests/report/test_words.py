@@ -59,3 +59,21 @@ def test_factors_differences_and_errors() -> None:
 )
 def test_numbers_of_any_size(number: float, text: str) -> None:
     assert words.number(number) == text
+
+
+@pytest.mark.parametrize(
+    ("recorded", "shown"),
+    [
+        ("resnet20", "resnet20"),
+        ("timm/resnet18.a1", "timm/resnet18.a1"),
+        ("nets:Net", "nets:Net"),
+        ("../dense/model.safetensors", "dense"),
+        ("/runs/a b/model.prunus", "a b"),
+        ("../best.safetensors", "best"),
+        ("../model.safetensors", "model"),
+        ("model.safetensors", "model"),
+    ],
+)
+def test_a_network_of_a_file_has_the_name_that_people_gave_it(recorded: str, shown: str) -> None:
+    """Headlines began with "../dense/model.safetensors", and a chart called a network ".."."""
+    assert words.network_name(recorded) == shown

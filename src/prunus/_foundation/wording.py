@@ -126,7 +126,8 @@ def wanted(hint: Any, several: bool = False) -> str:
         ]
         return f"{what} of {wanted(first[0], several=True)}" if first else what
     if name in ("Mapping", "dict", "MutableMapping"):
-        return "dicts" if several else "a dict"
+        values = f" of {wanted(inner[1], several=True)}" if len(inner) == 2 and inner[1] is not Any else ""
+        return f"{'dicts' if several else 'a dict'}{values}"
     one, more = _WORDS.get(name, (f"{'an' if name[:1] in 'AEIO' else 'a'} {name}", f"{name} objects"))
     return more if several else one
 

@@ -15,8 +15,9 @@ def show_result(result: Mapping[str, Any], folder: Path) -> None:
     from prunus.report.html import comparison
     from prunus.report.metric import metric_of
     from prunus.report.verdict import verdict
+    from prunus.report.words import network_name
 
-    show("\n", bold(f"{result['model']['name']}: {verdict(result)}"), "\n")
+    show("\n", bold(f"{network_name(result['model']['name'])}: {verdict(result)}"), "\n")
     rows = [(row["name"], row["before"], row["after"], row["change"]) for row in comparison(result)]
     show_table("", ("", "before", "after", "change"), rows)
     steps = (result["accuracy"] or {}).get("steps", [])
@@ -66,8 +67,9 @@ def show_rate(found: Mapping[str, Any]) -> None:
 def show_own(result: Mapping[str, Any], folder: Path) -> None:
     """The metric on the test samples, and where to look."""
     from prunus.report.metric import metric_words
+    from prunus.report.words import network_name
 
-    found, name = result["measured"], result["model"]["name"]
+    found, name = result["measured"], network_name(result["model"]["name"])
     metric, part = metric_words(result["metric"]), "training" if found["part"] == "train" else "test"
     where = f"on {found['count']:,} {part} {found['of']}"
     show(
@@ -79,7 +81,10 @@ def show_own(result: Mapping[str, Any], folder: Path) -> None:
 
 def show_pixels(result: Mapping[str, Any], folder: Path) -> None:
     """The metrics on the test pictures, and where to look."""
-    name = result["model"]["name"]
+    from prunus.report.words import network_name
+
+    typed = result["model"]["name"]
+    name = network_name(typed)
     rows: list[tuple[str, dict[str, float]]] = [("", result["test"])]
     if "pruned" in result:
         left = result["cost"]["after"]["macs"] / result["cost"]["before"]["macs"] if "cost" in result else 1.0
@@ -87,5 +92,5 @@ def show_pixels(result: Mapping[str, Any], folder: Path) -> None:
     for what, figures in rows:
         shown = ", ".join(f"{metric} {value:.2f} %" for metric, value in figures.items())
         show(bold(f"{name}{what}: {shown}"), " on the test pictures")
-    build = f" --build {name}" if ":" in name else ""
+    build = f" --build {typed}" if ":" in typed else ""
     show(f"{folder / 'model.safetensors'}; prunus segment PICTURE --model {folder}{build}")

@@ -5,18 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.arguments import checked
+from prunus.errors import FileFormatError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["write"]
+__all__ = ["read", "write"]
 
 
+@checked(FileFormatError)
+def read(path: Path | str) -> dict[str, Any]:
+    """The result of a run, from its `result.json` or the folder that holds it.
+
+    Raises FileFormatError where there is no such file, or it is no result.
+    """
+    from prunus._foundation.run_files import INDEX
+    from prunus.report.result import read as read_file
+
+    path = Path(path)
+    return read_file(path / INDEX[-1] if path.is_dir() else path)
+
+
+@checked(FileFormatError)
 def write(result: Mapping[str, Any], path: Path | str, images: Mapping[str, str] | None = None) -> None:
     """Write the report of one result as a single HTML file that asks for nothing else, atomically.
 
     Args:
-        result: a result as `prunus.report.result` describes it, or as `json.load` reads it from
-            `result.json`.
+        result: a result as a job of `prunus.runs` returns it, or as `read` reads it from `result.json`.
         path: where to write; an existing file is replaced.
         images: pictures of samples as data URIs, by the names that the result has for them; a run has them,
             `result.json` has not.
@@ -24,7 +40,7 @@ def write(result: Mapping[str, Any], path: Path | str, images: Mapping[str, str]
     Raises:
         MissingExtraError: the extra `report` (jinja2, matplotlib) is not installed.
         FileFormatError: the result has another schema version, lacks a part that every result has, or holds
-            another kind of value than the page needs.
+            another kind of value than the page needs; or the page cannot be written.
     """
     from prunus.report.html import render
     from prunus.report.result import understood, write_text

@@ -72,6 +72,7 @@ def fill(template: str, **values: Any) -> str:
         "percent": words.percent,
         "size": words.size,
         "error": words.error,
+        "network_name": words.network_name,
         "breakable": _breakable,
     }
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunus._foundation.wording import PERCENT
-from prunus.report.words import SPACE, TOP_1, number, points, title
+from prunus.report.words import MANY, SPACE, TOP_1, number, points, title
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class MetricWords:
 
     def figure(self, value: float, decimals: int = 1) -> str:
         """The same without a unit."""
-        return f"{value:.{decimals}f}" if self.percent else number(value)
+        return f"{value:.{decimals}f}" if self.percent and abs(value) < MANY else number(value)
 
     def change(self, before: float, after: float) -> str:
         """From one number to another: +0.3 points, or in its own unit +0.00123; ±0 for nothing."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PurePosixPath
 from statistics import median
 from typing import Any, Literal
 
@@ -188,8 +188,7 @@ def _original(result: Result) -> Point | None:
     steps, before = result["accuracy"]["steps"], result["cost"].get("before")
     if before is None or len(steps) < 2 or dense_accuracy(steps) is None:
         return None
-    path = Path(result["model"]["name"])
-    name = path.parent.name or path.stem if path.suffix == ".safetensors" else path.name
+    name = PurePosixPath(words.network_name(result["model"]["name"])).name
     return Point(
         name,
         "What the runs began with",

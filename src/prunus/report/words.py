@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 MINUS = "\u2212"
@@ -12,7 +13,9 @@ TOP_1 = "top-1 accuracy"
 DENSE = "before"  # the step of a run at which the dense network is measured
 FIXED = "\u00a0"  # an unbreakable space between words
 HYPHEN = "\u2011"  # where no line breaks, either
+MODEL_SUFFIXES = (".safetensors", ".prunus")
 LEAST_PLAIN = 1e-6  # below that, numbers are written with their power of ten
+MANY = 1e6  # from there on, too
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -65,7 +68,7 @@ def faster(factor: float) -> str:
 
 def points(difference: float) -> str:
     """A signed difference of percentages: +0.3, −1.2, ±0.0."""
-    text = f"{abs(difference):.1f}"
+    text = f"{abs(difference):.1f}" if abs(difference) < MANY else number(abs(difference))
     if text == "0.0":
         return "±0.0"
     return ("+" if difference > 0 else MINUS) + text
@@ -89,8 +92,19 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         return f"{value:.1f}"
     small = 0 < abs(value) < LEAST_PLAIN
-    text = f"{value:.1e}" if small or abs(value) >= 1 / LEAST_PLAIN else significant(value)
+    text = f"{value:.1e}" if small or abs(value) >= MANY else significant(value)
     return text.replace("-", MINUS, 1) if value < 0 else text
+
+
+def network_name(name: str) -> str:
+    """What people call a network that a record names by its file: the folder of its run, or the file's own
+    name; every other name as it is.
+    """
+    path = PurePosixPath(name)
+    if path.suffix not in MODEL_SUFFIXES:
+        return name
+    folder = path.parent.name
+    return folder if path.stem == "model" and folder not in ("", "..") else path.stem
 
 
 def title(text: str) -> str:
