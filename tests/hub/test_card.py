@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -174,3 +175,25 @@ def test_the_command_is_there_without_its_paths(result: dict[str, Any]) -> None:
     assert "prunus prune lenet5 --data digits --rate 0.5 -o out" in section(
         card_of(result, "me/net"), "How it was made"
     )
+
+
+def test_nothing_in_a_result_is_markup_or_moves_a_cursor(result: dict[str, Any]) -> None:
+    """Versions, notes on the metric and scores stood in the card as they were."""
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, str):
+            return f"{value}\x1b[31m<img src=x onerror=y>\u202e`"
+        if isinstance(value, dict):
+            return {key: marked(one) for key, one in value.items()}
+        return [marked(one) for one in value] if isinstance(value, list) else value
+
+    text = card_of(marked(result), "a/b", About(alone=False))
+    assert not any(mark in text for mark in "\x1b\u202e")
+    outside = re.sub(r"^```.*?^```$|`[^`\n]*`", "", text.split("---\n", 2)[2], flags=re.M | re.S)
+    assert not re.search(r"(?<!\\)<(?!/?(details|summary)>)", outside)
+
+
+def test_a_name_is_shown_as_it_is_where_it_is_code(result: dict[str, Any]) -> None:
+    result["model"]["name"], result["command"] = "my_nets:Unet_[2]*", "prunus prune 'a_b*[1]' \\ -o x"
+    text = card_of(result, "a/b", About(alone=False))
+    assert "`my_nets:Unet_[2]*`" in text and "```\nprunus prune 'a_b*[1]' \\ -o x\n```" in text

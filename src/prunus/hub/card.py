@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prunus._foundation.arguments import check_fields, checked
-from prunus._foundation.wording import PERCENT
+from prunus._foundation.wording import PERCENT, printable
 from prunus.errors import HubError
 from prunus.report import words
 from prunus.report.html import comparison, subtitle
@@ -24,7 +25,9 @@ PIPELINES = {
     "mean IoU": ("image-segmentation", "mean_iou"),
     "mAP": ("object-detection", "mean_average_precision"),
 }
-_BACKSLASHED = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|"})
+_MARKS = "\\`*_[]<>|"
+_BACKSLASHED = str.maketrans({mark: f"\\{mark}" for mark in _MARKS})
+_MARKED = re.compile(rf"\\([{re.escape(_MARKS)}])")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def card_of(result: Mapping[str, Any], repo_id: str, about: About | None = None)
         repo_id: where the network will be found, as owner/name.
         about: what the result does not say.
     """
-    about = about or About()
+    about, head = about or About(), _head(result, repo_id, about or About())
+    result = _prose(result)
     parts = [
         f"# {repo_id.partition('/')[2]}",
         _summary(result, about),
@@ -69,7 +73,7 @@ def card_of(result: Mapping[str, Any], repo_id: str, about: About | None = None)
         *_section("Limits", _limits(result, about)),
         *_section("How it was made", _making(result)),
     ]
-    return f"---\n{_head(result, repo_id, about)}---\n\n" + "\n\n".join(parts) + "\n"
+    return printable(f"---\n{head}---\n\n" + "\n\n".join(parts) + "\n")
 
 
 # -- the head ------------------------------------------------------------------------------------------------
@@ -153,7 +157,7 @@ def _tuned(result: Mapping[str, Any]) -> int:
 
 
 def _figures(result: Mapping[str, Any], about: About) -> Iterator[str]:
-    rows = [(_plain(row["name"]), row["before"], row["after"], row["change"]) for row in comparison(result)]
+    rows = [(row["name"], row["before"], row["after"], row["change"]) for row in comparison(result)]
     steps = _steps(result)
     if steps and about.control is not None:
         difference = metric_of(result).change(about.control, steps[-1]["value"])
@@ -235,7 +239,7 @@ def _loading(result: Mapping[str, Any], repo_id: str, about: About) -> Iterator[
         mean, std = (", ".join(f"{one:.4g}" for one in data[key]) for key in ("mean", "std"))
         yield f"Inputs are from 0 to 1, then normalised: mean {mean}; standard deviation {std}."
     if data.get("classes"):
-        shown = ", ".join(map(_plain, data["classes"][:LONGEST]))
+        shown = ", ".join(data["classes"][:LONGEST])
         more = len(data["classes"]) - LONGEST
         yield f"Classes, in order: {shown}{f' and {more} more (`config.json`)' if more > 0 else ''}."
     if "onnx" in result["files"]:
@@ -243,9 +247,9 @@ def _loading(result: Mapping[str, Any], repo_id: str, about: About) -> Iterator[
         same = (
             f"; its outputs differ by at most {words.error(difference)} of the largest" if difference else ""
         )
-        yield f"`{result['files']['onnx']['path']}` computes the same in ONNX Runtime{same}."
+        yield f"{_code(result['files']['onnx']['path'])} computes the same in ONNX Runtime{same}."
     if "int8" in result["files"]:
-        yield f"`{result['files']['int8']['path']}` is the network in 8 bits, with the figures above."
+        yield f"{_code(result['files']['int8']['path'])} is the network in 8 bits, with the figures above."
 
 
 def _layers(result: Mapping[str, Any]) -> Iterator[str]:
@@ -297,18 +301,19 @@ def _limit_lines(result: Mapping[str, Any], about: About) -> Iterator[str]:
         yield "**Its weights are random**: nothing was trained, so only its cost means anything."
     data = (result["model"].get("data") or {}).get("name")
     if data:
-        yield f"It knows what {_plain(data)} holds, and has been tried on nothing else."
+        yield f"It knows what {data} holds, and has been tried on nothing else."
     if not about.license:
         yield "No licence was given: ask whoever made it before you use it."
-    for note in result.get("notes") or []:
-        yield _plain(note)
+    yield from result.get("notes") or []
 
 
 def _making(result: Mapping[str, Any]) -> Iterator[str]:
     surroundings = result["environment"]
-    versions = ", ".join(f"{name} {number}" for name, number in (surroundings.get("versions") or {}).items())
+    versions = ", ".join(
+        f"{_plain(name)} {number}" for name, number in (surroundings.get("versions") or {}).items()
+    )
     if result.get("command"):
-        yield f"```\n{result['command'].replace('```', '')}\n```"
+        yield f"```\n{_raw(result['command']).replace('```', '')}\n```"
     seed = f" Seed {result['seed']}." if result.get("seed") is not None else ""
     yield f"{result['created'][:10]}, Python {surroundings.get('python', '?')}: {versions}.{seed}"
 
@@ -326,6 +331,20 @@ def _plain(text: str) -> str:
     return " ".join(str(text).split()).translate(_BACKSLASHED)
 
 
-def _code(text: str) -> str:
+def _prose(value: Any) -> Any:
+    """A result whose texts are no markup wherever they are put: anybody may have written them."""
+    if isinstance(value, str):
+        return _plain(value)
+    if isinstance(value, Mapping):
+        return {key: _prose(item) for key, item in value.items()}
+    return [_prose(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _raw(prose: str) -> str:
+    """What a text of `_prose` was, for where Markdown takes everything as it is."""
+    return _MARKED.sub(r"\1", prose)
+
+
+def _code(prose: str) -> str:
     """A name as code, in a table as well."""
-    return f"`{' '.join(str(text).split()).replace('`', '').replace('|', '/')}`"
+    return f"`{_raw(str(prose)).replace('`', '').replace('|', '/')}`"
