@@ -134,6 +134,27 @@ def test_a_run_without_data_or_measurement(lenet: dict[str, Any]) -> None:
     assert "Accuracy" not in text and "Latency" not in text
 
 
+def test_no_text_of_a_file_moves_a_cursor_or_turns_letters_around(lenet: dict[str, Any]) -> None:
+    """They stood in the page as they were, and matplotlib warned of each that its fonts lack."""
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, str):
+            return value if value in ("before", "rate", "tolerance") else f"{value}\x1b]0;x\x07\u202e"
+        if isinstance(value, dict):
+            return {key: marked(one) for key, one in value.items()}
+        return [marked(one) for one in value] if isinstance(value, list) else value
+
+    page = render(marked(lenet))
+    assert not any(mark in page for mark in "\x1b\x07\u202e") and "\\x1b]0;x" in page
+
+
+def test_names_in_any_letters_are_drawn_without_a_warning(lenet: dict[str, Any]) -> None:
+    lenet["accuracy"]["metric"] = "精度 \\1, percent"
+    lenet["layers"][0]["name"] = "卷积"
+    page = render(lenet)
+    assert "卷积" in page and "精度 \\1" in page
+
+
 def test_what_users_wrote_is_escaped(lenet: dict[str, Any]) -> None:
     result = {**lenet, "command": "prunus prune '<script>x</script>'"}
     result["layers"] = [{**lenet["layers"][0], "name": "<b>&conv"}]

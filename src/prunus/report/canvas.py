@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, ParamSpec
@@ -98,7 +99,10 @@ class Canvas:
         page.
         """
         buffer = io.StringIO()
-        self.figure.savefig(buffer, format="svg", transparent=True)
+        with warnings.catch_warnings():
+            # the page draws texts in fonts of its own, which may have letters that matplotlib's lack
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            self.figure.savefig(buffer, format="svg", transparent=True)
         return _inline(buffer.getvalue(), name, label, self.width, self.height)
 
 
@@ -201,7 +205,7 @@ def _inline(text: str, name: str, label: str, width: float, height: float) -> st
     body = text[text.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r"<svg[^>]*>", _opening(name, label, width, height), body, count=1)
+    body = re.sub(r"<svg[^>]*>", lambda _: _opening(name, label, width, height), body, count=1)
     body = body.replace("xlink:href", "href")
     body = re.sub(r"font-family: [^;\"]*;? ?|font: (?:(\d+) )?([\d.]+)px [^;\"]*", _font, body)
     body = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", body)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from prunus._foundation.wording import all_printable
 from prunus.report import words
 from prunus.report.html import WIDTHS, fill, require
 from prunus.report.metric import metric_words
@@ -30,6 +31,8 @@ def render(result: Result) -> str:
     """The page as text; see `write`."""
     require()
     from prunus.report import coding_plots
+
+    result = all_printable(result)
 
     figures = {
         "stages": {kind: coding_plots.stages(result["stages"], width) for kind, width in WIDTHS.items()},

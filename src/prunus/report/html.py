@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.wording import all_printable
 from prunus.errors import MissingExtraError
 from prunus.report import by_class, examples, int8_panel, words
 from prunus.report.metric import metric_of
@@ -40,6 +41,7 @@ def render(result: Result, images: Mapping[str, str] = NO_IMAGES) -> str:
     """The page as text; see `prunus.report.write` for arguments and errors."""
     check(result)
     require()
+    result, images = all_printable(result), all_printable(images)
     return fill(
         "report.html.j2",
         result=result,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from prunus._foundation.wording import all_printable, printable
 from prunus.report import words
 from prunus.report.html import WIDTHS, facts, fill, require
 from prunus.report.result import write_text
@@ -34,6 +35,7 @@ def render(results: Mapping[str, Mapping[str, Any]], command: str = "") -> str:
     require()
     from prunus.report import pareto
 
+    results, command = all_printable(results), printable(command)
     runs = gather(results)
     shown = [
         quantity for quantity in QUANTITIES if any(point.cost(quantity) is not None for point in runs.points)
