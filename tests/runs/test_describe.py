@@ -16,7 +16,7 @@ from prunus.methods.common import Outcome, Target
 from prunus.models import lenet5
 from prunus.report.metric import metric_words
 from prunus.report.result import check
-from prunus.runs.describe import Provenance, describe, files, target_text
+from prunus.runs.describe import Provenance, _spread, describe, files, target_text
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,10 @@ def test_where_it_comes_from_is_checked() -> None:
     wrong: Any = "lenet5"
     with pytest.raises(ConfigError, match="model must be a dict"):
         Provenance(wrong)
+
+
+def test_samples_that_agree_are_no_proof_of_all_others() -> None:
+    """Of 14 samples that were all wrong the note said: one standard error is 0.0 points."""
+    assert _spread(0.9, 100) == "; one standard error is 3.0 points"
+    assert _spread(0.0, 14) == "; of others up to 19.3 % may be right, with 95 % confidence"
+    assert _spread(1.0, 300) == "; of others up to 1.0 % may be wrong, with 95 % confidence"

@@ -101,3 +101,11 @@ def test_inputs_are_of_the_type_of_the_model(kind: torch.dtype) -> None:
 def test_nothing_behind_the_name_is_no_file() -> None:
     with pytest.raises(ConfigError, match="lenet5@ names no file behind the @"):
         open_model("lenet5@")
+
+
+@pytest.mark.parametrize(("shape", "said"), [((1, 3, 12, 11), "3×12×11"), ((1, 2, 64), "2×64")])
+def test_a_network_of_square_images_says_so(shape: tuple[int, ...], said: str) -> None:
+    """The first batch failed with shapes of matrices, after the data were read."""
+    for name in ("lenet5", "lenet300"):
+        with pytest.raises(ConfigError, match=f"{name} takes square images, not inputs of {said}"):
+            open_model(name, shape=shape)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from prunus.data.picture_sets import load_pictures
 from prunus.data.pictures import IGNORED, Example, Loaded
 from prunus.errors import DataError
 from prunus.segmentation import Confusion, evaluate
 from prunus.segmentation.metrics import classes_of
+from prunus.tasks import MeanIoU
+from prunus.tasks.pictures import pictures_task
 
 
 class Under(nn.Module):
@@ -51,3 +58,29 @@ def test_whole_pictures_are_counted_pixel_by_pixel(maps: int) -> None:
         evaluate(model, [], normalise)
     with pytest.raises(DataError, match="a has 2 planes, but the network's mean and deviation are of 1"):
         evaluate(model, examples, ((0.5,), (0.5,)))
+
+
+class Shown(nn.Module):
+    """Finds the class that a picture shows as its first plane."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.one_hot((255 * x[:, 0]).round().long(), 3).movedim(-1, 1).float()
+
+
+def test_a_void_label_of_masks_is_no_class_of_the_mean(tmp_path: Path) -> None:
+    """With void 0 among labels 1 and 2, one pixel that is taken for void cost a third of the mean IoU."""
+    image = pytest.importorskip("PIL.Image")
+    for part in ("train", "test"):
+        for kind, rows in (("images", [[1, 1, 2], [2, 1, 0]]), ("masks", [[1, 1, 2], [0, 0, 2]])):
+            (tmp_path / part / kind).mkdir(parents=True)
+            pixels = np.array(rows, np.uint8)
+            plane = np.stack([pixels] * 3, -1) if kind == "images" else pixels
+            image.fromarray(plane).save(tmp_path / part / kind / "a.png")
+    found = load_pictures(tmp_path, ignore=0)
+    plain = (0.0,) * 3, (1.0,) * 3
+    figures = evaluate(Shown(), found.test, plain, tile=32, overlap=8).figures()
+    assert figures["IoU"] == pytest.approx((100 + 50) / 2) and figures["pixel accuracy"] == 75
+    task = pictures_task(found, found.train, [], normalise=plain, side=32)
+    assert task.figures(Shown())[0] == pytest.approx(75)
+    classes = MeanIoU(ignore=0).by_class(task.entries(Shown(), "test"))
+    assert [one.there for one in classes] == [0, 2, 2] and math.isnan(classes[0].value)

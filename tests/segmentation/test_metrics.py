@@ -8,7 +8,7 @@ import torch
 from prunus.data.pictures import IGNORED
 from prunus.errors import DataError
 from prunus.segmentation import Confusion
-from prunus.segmentation.metrics import classes_of, maps_of
+from prunus.segmentation.metrics import classes_of, maps_of, together
 
 DRAW = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(2, 3, 4, 5, generator=DRAW, dtype=torch.float64)
@@ -63,3 +63,16 @@ def test_logits_are_found_among_outputs() -> None:
     assert maps_of({"out": LOGITS, "aux": None}) is LOGITS and maps_of(LOGITS) is LOGITS
     other = {"logits": LOGITS}
     assert maps_of(other) is other and maps_of(None) is None
+
+
+def test_a_label_to_ignore_is_no_class_however_often_it_is_found() -> None:
+    """One pixel that was taken for void, 0 among labels 1 and 2, was a class at 0 percent of the mean."""
+    truth, guess = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([1, 0, 1, 0, 2, 2])
+    void, binary = Confusion(3, 0), Confusion(2, 0)
+    void.add(guess, truth)
+    assert int(void.counts.sum()) == 4 and void.iou().isnan().tolist() == [True, False, False]
+    assert void.figures() == pytest.approx({"pixel accuracy": 75.0, "IoU": 75.0, "Dice": (200 / 3 + 100) / 2})
+    assert together([void, void]).figures() == void.figures()
+    assert Confusion.of(void.counts, 0).figures() == void.figures()
+    binary.add(torch.tensor([1, 0]), torch.tensor([1, 1]))
+    assert binary.figures()["IoU"] == 50.0

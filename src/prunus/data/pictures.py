@@ -242,6 +242,11 @@ def _example(path: Path, mask: Path | None) -> Example:
     return Example(path.stem, picture, classes)
 
 
+def void_label(mask: Picture | None) -> int:
+    """The label that its file has for pixels that count for nothing, which are read as `IGNORED`."""
+    return mask.ignore if isinstance(mask, _Known) else IGNORED
+
+
 def _meant(mask: Picture | None, ignore: int, binary: bool) -> Picture | None:
     """A mask's classes, and `IGNORED` for the label to ignore."""
     if mask is None or not (binary or ignore != IGNORED):

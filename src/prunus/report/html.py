@@ -101,7 +101,7 @@ def comparison(result: Result) -> list[dict[str, str]]:
     rows = [
         _compared("MACs", before["macs"], after["macs"], words.count),
         _compared("Parameters", before["params"], after["params"], words.count),
-        _compared("Size of the parameters", before["bytes"], after["bytes"], words.size),
+        _compared("Size of parameters and buffers", before["bytes"], after["bytes"], words.size),
         _compared(
             "Peak activations", before["peak_activation_bytes"], after["peak_activation_bytes"], words.size
         ),

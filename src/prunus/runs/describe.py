@@ -154,18 +154,21 @@ def _accuracy(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:
         return None
     count, name = reported_on(task), task.metric_name
     kind = "samples" if task.kind("test") == "batches" else task.kind("test")
-    last = outcome.steps[-1].value / 100
-    spread = (
-        f"; one standard error is {100 * (last * (1 - last) / count) ** 0.5:.1f} points"
-        if name == words.TOP_1
-        else ""
-    )
+    spread = _spread(outcome.steps[-1].value / 100, count) if name == words.TOP_1 else ""
     return {
         "metric": metric_text(task),
         "count": count,
         "note": f"{count:,} test {kind}, by which nothing was chosen{spread}.",
         "steps": [asdict(step) for step in outcome.steps],
     }
+
+
+def _spread(right: float, count: int) -> str:
+    """How far the accuracy of other samples may be from that of so many, of which this share is right."""
+    if 0 < right < 1:
+        return f"; one standard error is {100 * (right * (1 - right) / count) ** 0.5:.1f} points"
+    unseen = 100 * (1 - 0.05 ** (1 / count))  # none of them is otherwise: the rule of three
+    return f"; of others up to {unseen:.1f} % may be {'wrong' if right else 'right'}, with 95 % confidence"
 
 
 def _search(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:

@@ -249,6 +249,11 @@ def _open_name(
     if data is not None and ":" not in name:  # a factory of the user's own knows its classes
         options["num_classes"] = len(data.classes)
     if name in ("lenet5", "lenet300") and shape is not None:
+        if len(shape) != 4 or shape[2] != shape[3]:
+            raise ConfigError(
+                f"{name} takes square images, not inputs of {'×'.join(map(str, shape[1:]))}: cut or pad them,"
+                " or choose another network."
+            )
         options |= {"in_channels": shape[1], "image_size": shape[-1]}
     model = models.build(name, pretrained=pretrained, **options).eval()
     if weights is not None:

@@ -25,7 +25,7 @@ from prunus.runs.settings import Network, files_of, network_of
 from prunus.runs.texts import parse_planes
 from prunus.segmentation import Confusion
 from prunus.segmentation.files import lost_place, mask_rows, segment_file
-from prunus.segmentation.metrics import classes_of, maps_of
+from prunus.segmentation.metrics import classes_of, maps_of, together
 from prunus.segmentation.predict import predict, reader
 from prunus.tasks import MeanIoU
 from prunus.training.evaluation import mode
@@ -165,10 +165,10 @@ def segment_set(
     watch("building the model", 0, 0)
     opened = open_network(network_of(model), source)
     source, said = fitted(source, opened)
-    every: Confusion | None = None
+    every, ignore = None, getattr(source.task().metric, "ignore", IGNORED)
     for number, (name, logits, truth) in enumerate(_predicted(source, opened, tiles, watch)):
-        counts, found = _counted(logits, truth)
-        every = counts if every is None else Confusion.of(every.counts + counts.counts)
+        counts, found = _counted(logits, truth, ignore)
+        every = counts if every is None else together([every, counts])
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             _write_mask(folder / f"{name or f'{number:05d}'}-mask.png", found, len(logits))
@@ -224,10 +224,10 @@ def _predicted(
                 yield "", one, torch.where(mask == task.metric.ignore, IGNORED, mask)
 
 
-def _counted(logits: Tensor, truth: Tensor) -> tuple[Confusion, Tensor]:
+def _counted(logits: Tensor, truth: Tensor, ignore: int) -> tuple[Confusion, Tensor]:
     """Pixels by true and found class, and the found classes."""
     found = classes_of(logits[None])[0]
-    counts = Confusion(max(len(logits), 2))
+    counts = Confusion(max(len(logits), 2), ignore)
     counts.add(found, truth)
     return counts, found
 

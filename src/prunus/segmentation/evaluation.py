@@ -10,7 +10,7 @@ from torch import nn
 
 from prunus._foundation.arguments import checked
 from prunus._foundation.confidence import Rows
-from prunus.data.pictures import Example
+from prunus.data.pictures import Example, void_label
 from prunus.errors import DataError
 from prunus.segmentation.metrics import Confusion, classes_of, together
 from prunus.segmentation.predict import OVERLAP, TILE, reader, strips
@@ -64,7 +64,7 @@ def picture_by_picture(
         read, top, confusion = reader(example.picture, normalise, example.name), 0, None
         for logits in strips(model, read, height, width, tile=tile, overlap=overlap, batch_size=batch_size):
             classes = classes_of(logits[None])[0]
-            confusion = confusion or Confusion(max(len(logits), 2))
+            confusion = confusion or Confusion(max(len(logits), 2), void_label(example.mask))
             confusion.add(classes, example.mask.read(top, 0, len(classes), width)[0])
             top += len(classes)
         if confusion is not None:
@@ -78,9 +78,9 @@ def figures_of(confusions: Sequence[Confusion]) -> dict[str, Rows]:
     """The figures of pictures as metrics with a row for each, so that it can be said with a confidence how
     much of them is lost.
     """
-    each = [confusion.counts for confusion in confusions]
+    each, ignore = [confusion.counts for confusion in confusions], confusions[0].ignore
 
     def points(name: str) -> Callable[[Sequence[Any]], float]:
-        return lambda counts: Confusion.of(torch.stack(list(counts)).sum(0)).figures()[name]
+        return lambda counts: Confusion.of(torch.stack(list(counts)).sum(0), ignore).figures()[name]
 
     return {name: Rows(each, points(name)) for name in confusions[0].figures()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,24 +19,27 @@ class Confusion:
 
     Args:
         classes: how many; 2 for a binary mask.
+        ignore: the label of pixels that count for nothing; if it lies among the classes it is none of them.
 
     Attributes:
         counts: (classes, classes) int64, rows true.
+        ignore: as given.
     """
 
     @checked(DataError)
-    def __init__(self, classes: int) -> None:
-        self.counts = torch.zeros(classes, classes, dtype=torch.int64)
+    def __init__(self, classes: int, ignore: int = IGNORED) -> None:
+        self.counts, self.ignore = torch.zeros(classes, classes, dtype=torch.int64), ignore
 
     @staticmethod
-    def of(counts: Tensor) -> Confusion:
+    def of(counts: Tensor, ignore: int = IGNORED) -> Confusion:
         """From counts (classes, classes), rows true."""
-        result = Confusion(len(counts))
+        result = Confusion(len(counts), ignore)
         result.counts = counts
         return result
 
     def add(self, found: Tensor, targets: Tensor) -> None:
-        """Class indices found and true, of any one shape; true ones that are `IGNORED` do not count.
+        """Class indices found and true, of any one shape; true ones that are `IGNORED` or `ignore` do not
+        count.
 
         Raises:
             DataError: other shapes, or what is no class.
@@ -45,7 +49,7 @@ class Confusion:
                 f"A prediction of shape {tuple(found.shape)} cannot be compared with a mask of shape"
                 f" {tuple(targets.shape)}."
             )
-        known, size = targets != IGNORED, len(self.counts)
+        known, size = (targets != IGNORED) & (targets != self.ignore), len(self.counts)
         check_classes(targets[known], size)
         check_classes(found[known], size)
         true, guess = targets[known].long().cpu(), found[known].long().cpu()
@@ -57,15 +61,15 @@ class Confusion:
 
     def iou(self) -> Tensor:
         """Intersection over union of every class [percent], (classes,); NaN for a class that is neither there
-        nor found.
+        nor found, and for the label to ignore, however often it is found.
         """
         right, union = self._right_and_union()
-        return 100.0 * right / union
+        return self._of_classes(100.0 * right / union)
 
     def dice(self) -> Tensor:
         """Dice of every class, 2 |A and B| / (|A| + |B|) [percent], (classes,); NaN likewise."""
         right, union = self._right_and_union()
-        return 200.0 * right / (union + right)
+        return self._of_classes(200.0 * right / (union + right))
 
     def figures(self) -> dict[str, float]:
         """What is usually quoted [percent]: pixel accuracy, and IoU and Dice of the foreground of a binary
@@ -77,6 +81,10 @@ class Confusion:
             "IoU": float(self.iou()[first:].nanmean()),
             "Dice": float(self.dice()[first:].nanmean()),
         }
+
+    def _of_classes(self, figures: Tensor) -> Tensor:
+        """Without the label to ignore: a single pixel that is taken for it would be a class at 0 percent."""
+        return torch.where(torch.arange(len(figures)) == self.ignore, math.nan, figures)
 
     def _right_and_union(self) -> tuple[Tensor, Tensor]:
         right = self.counts.diagonal().double()
@@ -103,7 +111,8 @@ def check_classes(known: Tensor, classes: int) -> None:
 
 def together(confusions: Sequence[Confusion]) -> Confusion:
     """All pixels of several counts."""
-    return Confusion.of(torch.stack([confusion.counts for confusion in confusions]).sum(0))
+    whole = torch.stack([confusion.counts for confusion in confusions]).sum(0)
+    return Confusion.of(whole, confusions[0].ignore)
 
 
 def maps_of(outputs: Any) -> Any:

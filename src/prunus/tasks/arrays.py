@@ -87,7 +87,13 @@ def npz_task(
         return Task(parts[0], parts[1], parts[2], classes=classes, name=title)
     if kind == "maps":
         return Task(
-            parts[0], parts[1], parts[2], loss=cross_entropy, metric=MeanIoU(), classes=classes, name=title
+            parts[0],
+            parts[1],
+            parts[2],
+            loss=cross_entropy,
+            metric=MeanIoU(ignore=ignore),
+            classes=classes,
+            name=title,
         )
     judge = regression(every[1], places=every[1].dim() > 1 and every[1].shape[1:] == every[0].shape[2:])
     return Task(parts[0], parts[1], parts[2], loss=judge.loss, metric=judge, name=title)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.confidence import Rows
 from prunus.data.picture_sets import PictureSet
-from prunus.data.pictures import IGNORED, Example
+from prunus.data.pictures import IGNORED, Example, void_label
 from prunus.errors import ConfigError
 from prunus.segmentation.evaluation import picture_by_picture
 from prunus.segmentation.losses import cross_entropy
@@ -133,7 +133,7 @@ def pictures_task(
         Pictures(held, scale, side) if held else None,
         Pictures(found.test, scale, side),
         loss=loss,
-        metric=MeanIoU(),
+        metric=MeanIoU(ignore=void_label(found.test[0].mask if found.test else None)),
         side=side,
         **names,
     )

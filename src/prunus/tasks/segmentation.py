@@ -29,7 +29,7 @@ class MeanIoU:
     and volumes go as well, with one axis of places or three.
 
     Attributes:
-        ignore: the label of pixels that count for nothing.
+        ignore: the label of pixels that count for nothing; if it lies among the classes it is none of them.
         name: what it is called.
         figure: what it is called of one class.
         counted: what a class has many of.
@@ -58,17 +58,17 @@ class MeanIoU:
         counts = []
         wide = targets if targets.is_floating_point() else targets.long()  # 255 is no number of 7 bits
         for guess, true in zip(found, wide):
-            confusion = Confusion(max(logits.shape[1], 2))
-            confusion.add(guess, torch.where(true == self.ignore, IGNORED, true))
+            confusion = Confusion(max(logits.shape[1], 2), self.ignore)
+            confusion.add(guess, true)
             counts.append(confusion.counts)
         return counts
 
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
         """Counts of all pictures together."""
-        return figures_of([Confusion.of(counts) for counts in entries])["IoU"]
+        return figures_of([Confusion.of(counts, self.ignore) for counts in entries])["IoU"]
 
     def by_class(self, entries: Sequence[Any]) -> Sequence[ClassFigure]:
-        """IoU of every class over all pixels; NaN of one that is neither there nor found."""
-        whole = Confusion.of(torch.stack(list(entries)).sum(0))
+        """IoU of every class over all pixels; NaN of one that is neither there nor found, or is ignored."""
+        whole = Confusion.of(torch.stack(list(entries)).sum(0), self.ignore)
         there = whole.counts.sum(1).tolist()
         return [ClassFigure(label, *one) for label, one in enumerate(zip(whole.iou().tolist(), there))]
