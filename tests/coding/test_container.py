@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import zlib
 
@@ -111,7 +112,7 @@ GRID_ROW, ONE = Row(GRID, (1 << 9, 1 << 9), step=1.0), Row(ONES, (1, 1))
         ([(2, write([Row(GRID, (2,), step=1.0)])), (131, deflated(b"\1"))], "is deflated"),
         ([(2, write([Row(0, (2,))]))], "does not fit its other sections"),
         ([(2, write([Row(0, (2,))])), (4, bytes(7))], "7 bytes of plain values where its tensors take 8"),
-        ([(2, write([Row(0, (2,))])), (132, deflated(bytes(99)))], "inflates to more than 8 bytes"),
+        ([(2, write([Row(0, (2,))])), (132, deflated(bytes(99)))], "would inflate to more than 8 bytes"),
         ([(2, write([Row(0, (2,), "bool")])), (4, b"\0\2")], "truth value"),
         ([(2, write([Row(2, (4, 4), centroids=0)])), (3, b"\0")], "beyond the 0 centroids"),
     ],
@@ -128,3 +129,20 @@ def test_a_very_sparse_stream_is_filled_up_to_be_in_proportion() -> None:
     (entry,) = container.tensors(container.read(data))
     assert np.array_equal(values_of(entry.coded), sparse * np.float32(0.5))
     assert (400 * 500 - (1 << 16)) // 1024 <= container.sizes(data)["integers"] < 150
+
+
+@pytest.mark.parametrize("kind", [1, 65, 67])
+def test_a_section_of_json_cannot_be_made_of_next_to_nothing(kind: int) -> None:
+    """250 kB of notes were inflated to 256 MB of JSON, and that became 6 GB of objects."""
+    empty = b'{"a":[' + b"{}," * (6 << 20) + b"{}]}"
+    body = deflated(empty)
+    assert len(body) < 40_000
+    others = [(one, b"") for one in (1, 2) if one != kind]
+    section = container.read(framed(*others, (kind | 128, body)))[kind]
+    with pytest.raises(FileFormatError, match=r"would inflate to more than 16,777,216 bytes"):
+        section.content  # noqa: B018
+
+
+def test_long_notes_are_written_as_they_are() -> None:
+    about = {"a": "b" * (1 << 24)}
+    assert json.loads(container.read(container.write(b"network", [], about=about))[67].content) == about

@@ -31,8 +31,8 @@ def test_what_the_dictionary_has_takes_a_few_bytes() -> None:
 def test_damage_is_told_and_much_out_of_little_is_refused() -> None:
     bomb = deflated(bytes(1 << 20))
     assert len(bomb) < 2000
-    with pytest.raises(FileFormatError, match=r"Its graph inflates to more than 1,000 bytes\."):
+    with pytest.raises(FileFormatError, match=r"Its graph would inflate to more than 1,000 bytes\."):
         inflated(bomb, "graph", 1000)
     for damaged in (bomb[:-1], bomb + b"\0", b"", b"\xff\xff\xff"):
-        with pytest.raises(FileFormatError, match="Its graph"):
+        with pytest.raises(FileFormatError, match="[Ii]ts graph"):
             inflated(damaged, "graph")

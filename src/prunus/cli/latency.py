@@ -36,9 +36,7 @@ def latency(
         typer.Option("--batch", "--batch-size", min=1, help="Samples per pass (repeatable); default: 1."),
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of each runtime on the CPU.")] = 1,
-    repeats: Annotated[
-        int, typer.Option("--repeats", min=1, help="Passes of each model that are timed, at most.")
-    ] = 100,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timings of each model, at most.")] = 100,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file for all of it.")] = None,
     data: given.DataName = "",
     data_dir: given.DataDir = None,

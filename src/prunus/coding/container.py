@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunus.coding import integers, table
-from prunus.coding.deflation import deflated, inflated
+from prunus.coding.deflation import MOST, MOST_TEXT, deflated, inflated
 from prunus.coding.fields import Fields, number
 from prunus.coding.table import CODEBOOK, DTYPES, GRID, TRELLIS, VALUES, Entry, Row
 from prunus.coding.tensors import Codebook, Grid, Plain, streamed, walks
@@ -36,6 +36,7 @@ NAMES = {
     ABOUT: "notes",
 }
 _MANY, _FEW, _PER_BYTE = 1 << 20, 1 << 16, 1024  # elements: of all tensors, in the stream, more for each byte
+_TEXTS = (NETWORK, PLAN, ABOUT)
 _STREAMED = (GRID, CODEBOOK, TRELLIS)  # kinds of tensors with integers in the stream
 _DEFLATED, _OPTIONAL = 128, 64  # bits of a section's kind
 _HEAD = len(MAGIC) + 1 + 4  # bytes before the first section
@@ -60,7 +61,9 @@ class Section:
     @property
     def content(self) -> bytes:
         """What it says. Raises FileFormatError where it cannot be inflated."""
-        return inflated(self.body, NAMES[self.kind]) if self.packed else self.body
+        if not self.packed:
+            return self.body
+        return inflated(self.body, NAMES[self.kind], MOST_TEXT if self.kind in _TEXTS else MOST)
 
 
 def is_coded(data: bytes) -> bool:
@@ -105,7 +108,7 @@ def write(
 
 def _framed(kind: int, body: bytes) -> bytes:
     packed = deflated(body) if kind != INTEGERS else body
-    if len(packed) < len(body):
+    if len(packed) < len(body) and (kind not in _TEXTS or len(body) <= MOST_TEXT):
         kind, body = kind | _DEFLATED, packed
     return bytes([kind]) + number(len(body)) + body
 

@@ -9,6 +9,7 @@ from prunus.errors import FileFormatError
 
 _RAW = -15  # deflate without zlib's own header and checksum, with a window of 32 kB
 MOST = 1 << 28  # bytes that come out of one section
+MOST_TEXT = 1 << 24  # and of one that is JSON, of which Python's objects take some twenty times as much
 
 
 def deflated(data: bytes) -> bytes:
@@ -28,10 +29,12 @@ def inflated(data: bytes, what: str, most: int = MOST) -> bytes:
     except zlib.error as error:
         raise FileFormatError(f"Its {what} cannot be inflated ({error}).") from error
     if len(found) > most:
-        raise FileFormatError(f"Its {what} inflates to more than {most:,} bytes.")
+        raise FileFormatError(f"Its {what} would inflate to more than {most:,} bytes.")
     if not unpacker.eof or unpacker.unused_data:
-        raise FileFormatError(f"Its {what} does not end where it should; the file may be truncated.")
+        raise FileFormatError(
+            f"The data of its {what} do not end where they should; the file may be truncated."
+        )
     return found
 
 
-__all__ = ["deflated", "inflated"]
+__all__ = ["MOST", "MOST_TEXT", "deflated", "inflated"]
