@@ -74,7 +74,9 @@ def sections(data: bytes) -> dict[int, bytes]:
     rest, found = _Bytes(data[8:]), {}
     while rest.at < len(rest.data):
         kind, body = rest.take(1)[0], rest.take(rest.number())
-        found[kind & 127] = zlib.decompressobj(-15, zdict=DICTIONARY).decompress(body, 1 << 28) if kind > 127 else body
+        found[kind & 127] = (
+            zlib.decompressobj(-15, zdict=DICTIONARY).decompress(body, 1 << 28) if kind > 127 else body
+        )
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-INDEX = ("training.json", "result.json")  # of a run; they say what its other files are
+RESULT = "result.json"
+INDEX = ("training.json", RESULT)  # of a run; they say what its other files are
 FILES = (
     "model.safetensors",
     "gates.safetensors",
@@ -18,4 +19,4 @@ KEPT, OF_EPOCHS = "kept", "epoch-*.npy"  # a folder of the samples that every ep
 PROGRESS = ("recipe.toml", "metrics.jsonl", KEPT)  # of a training; they belong to its checkpoints
 OF_RUNS = frozenset({*FILES, *PROGRESS})
 
-__all__ = ["FILES", "INDEX", "KEPT", "OF_EPOCHS", "OF_RUNS", "PROGRESS"]
+__all__ = ["FILES", "INDEX", "KEPT", "OF_EPOCHS", "OF_RUNS", "PROGRESS", "RESULT"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus._foundation.arguments import checked
+from prunus._foundation.wording import given
 from prunus.errors import FileFormatError
 
 if TYPE_CHECKING:
@@ -14,20 +14,18 @@ if TYPE_CHECKING:
 __all__ = ["read", "write"]
 
 
-@checked(FileFormatError)
 def read(path: Path | str) -> dict[str, Any]:
     """The result of a run, from its `result.json` or the folder that holds it.
 
     Raises FileFormatError where there is no such file, or it is no result.
     """
-    from prunus._foundation.run_files import INDEX
+    from prunus._foundation.run_files import RESULT
     from prunus.report.result import read as read_file
 
-    path = Path(path)
-    return read_file(path / INDEX[-1] if path.is_dir() else path)
+    path = _as_path(path)
+    return read_file(path / RESULT if path.is_dir() else path)
 
 
-@checked(FileFormatError)
 def write(result: Mapping[str, Any], path: Path | str, images: Mapping[str, str] | None = None) -> None:
     """Write the report of one result as a single HTML file that asks for nothing else, atomically.
 
@@ -45,6 +43,14 @@ def write(result: Mapping[str, Any], path: Path | str, images: Mapping[str, str]
     from prunus.report.html import render
     from prunus.report.result import understood, write_text
 
+    place = _as_path(path)
     with understood("The result", "a report"):
         page = render(result, images or {})
-    write_text(page, path)
+    write_text(page, place)
+
+
+def _as_path(path: Any) -> Path:
+    try:
+        return Path(path)
+    except TypeError:
+        raise FileFormatError(f"path must be a text or a pathlib.Path, not {given(path)}.") from None

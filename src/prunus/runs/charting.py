@@ -86,6 +86,8 @@ def _result(folder: Path, build: str) -> dict[str, Any]:
     settle(folder)
     if (folder / RESULT_FILE).is_file():
         return read(folder / RESULT_FILE)
+    if not folder.exists():
+        raise ConfigError(f"{folder} is not the folder of a run: there is no such folder.")
     if not (folder / TRAINING_FILE).is_file():
         raise ConfigError(
             f"{folder} is not the folder of a run: it holds neither {RESULT_FILE} nor {TRAINING_FILE}."
