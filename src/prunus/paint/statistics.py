@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prunus.paint.records import Record, Statistic
-from prunus.paint.widths import WHOLE, KeepsWidth, Share, Site, Width, can_keep, in_mode, numbered
+from prunus.paint.widths import (
+    WHOLE,
+    KeepsWidth,
+    Share,
+    Site,
+    Width,
+    WrittenAnew,
+    can_keep,
+    in_mode,
+    numbered,
+)
 
 if TYPE_CHECKING:
     from prunus.paint.graph import ChannelGraph
@@ -39,8 +49,21 @@ def split_statistics(
         if site is not None and one.centre is not None:  # the mean is remembered while its module runs
             centre = site_of(sites, one.centre.record)
             can = can and centre is not None and centre.frames == site.frames
+        can = can or isinstance(modules[records[one.record].module], WrittenAnew)
         (kept if can else other).append(one)
     return kept, other
+
+
+def only_written_anew(graph: ChannelGraph, removed: NDArray[np.bool_]) -> int | None:
+    """The first record of a statistic that loses slots and keeps its width only in a graph that is written
+    anew: no function of torch's is called there, or its gradient is computed out of the module's sight.
+    """
+    for one in graph.statistics:
+        site = site_of(graph.sites, one.record)
+        left = graph.kept_length(one.labels, removed)
+        if (site is None or site.hidden) and 0 < left < len(one.labels):
+            return one.record
+    return None
 
 
 def site_of(sites: Sequence[Site], record: int) -> Site | None:

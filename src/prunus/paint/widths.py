@@ -10,17 +10,25 @@ and methods.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.autograd import function
+from torch.nn.modules import module as modules_of_torch
 from torch.overrides import TorchFunctionMode
+from torch.utils import checkpoint
 
 from prunus.errors import ArgumentError
 from prunus.paint.lists import KnownLists
 from prunus.paint.width_formulas import FORMULAS, Held
+
+_MODULES = modules_of_torch.__file__
+_LATER = frozenset({function.__file__, checkpoint.__file__})
 
 
 class Width(NamedTuple):
@@ -54,13 +62,19 @@ class Site(NamedTuple):
     """One call of a function that computes statistics, while a model was traced.
 
     `modules` are the names of the modules that run, outermost first, `frames` a number for each of these
-    runs; the call made the records from `first` to before `end`.
+    runs; the call made the records from `first` to before `end`. `hidden`: what goes backward through it runs
+    once the module's forward is over, in a backward of the user's or in a forward that is run again.
     """
 
     modules: tuple[str, ...]
     frames: tuple[int, ...]
     first: int
     end: int
+    hidden: bool = False
+
+
+class WrittenAnew:
+    """A base of modules whose forward is a graph, which surgery writes anew with what its statistics keep."""
 
 
 class KeepsWidth:
@@ -240,5 +254,17 @@ class SiteLog(KnownLists):
         first = len(self.records)
         result = func(*args, **(kwargs or {}))
         names, frames = tuple([name for name, _ in self.running]), tuple([frame for _, frame in self.running])
-        self.sites.append(Site(names, frames, first, len(self.records)))
+        self.sites.append(Site(names, frames, first, len(self.records), _is_hidden()))
         return result
+
+
+def _is_hidden() -> bool:
+    """Whether a function with a backward of its own, or a checkpoint, stands between a call and the module
+    whose forward makes it.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename != _MODULES:
+        if frame.f_code.co_filename in _LATER:
+            return True
+        frame = frame.f_back
+    return False

@@ -21,7 +21,7 @@ from prunus.paint.folding import Fold, folded_shift, folds
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.model_copy import listened, named_tensors, unwrap
 from prunus.paint.records import Record
-from prunus.paint.statistics import narrowed, widths_of
+from prunus.paint.statistics import narrowed, only_written_anew, widths_of
 from prunus.plans.mask import mask
 from prunus.plans.plan import Plan, make_plan
 from prunus.plans.resolve import graph_for
@@ -229,25 +229,25 @@ def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
 def _said(
     plan: Plan, less: Plan, graph: ChannelGraph, failure: MismatchError | None, prefer: Prefer, apart: str
 ) -> str:
-    """One sentence on what stays because the forward says its number. Raises CompactError where nothing goes
-    and only that was asked for.
+    """One sentence on what stays because of the forward. Raises CompactError where nothing goes and only that
+    was asked for.
     """
     graph = graph if failure is None or failure.graph is None else failure.graph
     record = (
         graph.records[failure.index] if failure is not None and failure.index < len(graph.records) else None
     )
     place = f" ({record.operator}, {record.where})" if record is not None else ""
+    reason, advice = "the model's forward needs their number", "read the number off the tensor there"
+    if failure is not None and failure.unseen:
+        reason = "a statistic over them, or its gradient, is computed where its class does not see it"
+        advice = "compute it in the forward of a module, without a checkpoint or a backward of its own"
     if not less.removed and prefer == "eager":
         raise CompactError(
-            f"Nothing can be removed in the own class of {type(graph.model).__name__}, as its forward needs"
-            f" the number of channels{place}; read the number off the tensor there, or allow the traced graph"
-            " (prefer='auto')."
+            f"Nothing can be removed in the own class of {type(graph.model).__name__}, because"
+            f" {reason}{place}; {advice}, or allow the traced graph (prefer='auto')."
         )
     and_ = f", and {apart}" if apart else ""
-    return (
-        f"{plan.removed - less.removed} of {plan.removed} channels stay, because the model's forward needs"
-        f" their number{place}{and_}."
-    )
+    return f"{plan.removed - less.removed} of {plan.removed} channels stay, because {reason}{place}{and_}."
 
 
 def _eager(
@@ -261,6 +261,8 @@ def _eager(
     surgery = Surgery(slices, tuple(rebinds.values()), remaps=remaps_of(graph, removed))
     for one in forwards:
         surgery, failure = fit_attributes(one, removed, surgery, attempts)
+        if failure is None and norms == "original":
+            failure = _unseen_statistic(one, removed)
         if failure is not None:
             return None, surgery, failure
     surgery = replace(surgery, widths=(widths_of(graph, removed) or ()) if norms == "original" else ())
@@ -268,6 +270,16 @@ def _eager(
     moves = {fold.module: fold for one in forwards for fold in folds(one, removed)}
     apply_folds(model, small, tuple(moves.values()), surgery)
     return small, surgery, None
+
+
+def _unseen_statistic(graph: ChannelGraph, removed: NDArray[np.bool_]) -> MismatchError | None:
+    """Where the module's own class would divide by fewer channels than before, forwards or backwards."""
+    index = only_written_anew(graph, removed)
+    if index is None:
+        return None
+    failure = MismatchError(index, f"{graph.records[index].operator} goes over fewer channels")
+    failure.graph, failure.unseen = graph, True
+    return failure
 
 
 def _eager_with_less(

@@ -62,6 +62,7 @@ class MismatchError(Exception):
         super().__init__(reason)
         self.index = index
         self.ran = False  # to the end: only numbers are others
+        self.unseen = False  # a statistic whose width the module's own class cannot keep
         self.graph: ChannelGraph | None = None  # whose operators the index counts
 
 

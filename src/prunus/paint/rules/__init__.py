@@ -29,6 +29,7 @@ from prunus.paint.rules import (
     reduction,
     scatter,
     shape,
+    shuffles,
     spatial,
     weights,
     windows,
@@ -44,6 +45,7 @@ _UNTAGGED = (
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_UNTAGGED, pointwise),
     **shape.RULES,
+    **shuffles.RULES,
     **copies.RULES,
     **pieces.RULES,
     **contraction.RULES,

@@ -23,6 +23,7 @@ from prunus.paint.records import (
     zero_if_either,
     zero_or_unknown,
 )
+from prunus.paint.rules.pointwise import one_set
 from prunus.paint.rules.windows import windowed
 
 
@@ -38,23 +39,12 @@ def contract(
     if not left or not right:
         call.pin([*left, *right], "meets the model's input or an unpainted tensor")
         return
-    left, right = _one_set(call, left), _one_set(call, right)
+    left, right = one_set(call, left), one_set(call, right)
     a, b = left[0], right[0]
     call.canvas.couple(a.labels, b.labels)
     _consume(call, first, a)
     _consume(call, second, b)
     _leak(call, first, a, second, b, foldable)
-
-
-def _one_set(call: Call, stripes: list[Stripe]) -> list[Stripe]:
-    """Where several sets of channels share one axis (a flattened kernel with its positions), the one of most
-    channels stays free.
-    """
-    if len(stripes) < 2:
-        return stripes
-    first = max(stripes, key=lambda stripe: len(np.unique(stripe.labels)))
-    call.pin([stripe for stripe in stripes if stripe is not first], "two sets of channels share one axis")
-    return [first]
 
 
 def _consume(call: Call, tensor: Tensor, stripe: Stripe) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prunus.paint.call import Call, Rule
 from prunus.paint.records import ANCHOR, Paint, Stripe, Values, constant, joined
-from prunus.paint.rules.pointwise import meet
+from prunus.paint.rules.pointwise import largest_set, meet, one_set
 
 
 def cat(call: Call) -> Sequence[Paint]:
@@ -35,8 +35,12 @@ def _meet_elsewhere(call: Call, parts: Sequence[Tensor], axis: int) -> list[Stri
         if other != axis:
             found = meet(part, other, parts[0].dim(), evaluate=False)
             if len(parts) > 1 and found:
-                deads = [call.stripes(t, other)[0].dead for t in parts]
-                found = [Stripe(other, x.labels, _where_equal(deads)) for x in found]
+                sets = [call.stripes(t, other) for t in parts]
+                deads = [
+                    [(one[i] if len(one) == len(found) else largest_set(one)).dead for one in sets]
+                    for i in range(len(found))
+                ]
+                found = [Stripe(other, x.labels, _where_equal(held)) for x, held in zip(found, deads)]
             elif found:
                 found = call.stripes(parts[0], other)
             stripes.extend(found)
@@ -53,12 +57,11 @@ def _where_equal(deads: Sequence[Values]) -> Values:
 def _concatenate(call: Call, parts: Sequence[Tensor], axis: int) -> list[Stripe]:
     labels, dead = [], []
     for tensor in parts:
-        found = call.stripes(tensor, axis)
-        if len(found) == 1:
+        found = one_set(call, call.stripes(tensor, axis))
+        if found:
             labels.append(found[0].labels)
             dead.append(found[0].dead)
             continue
-        call.pin(found, "two sets of channels share one axis")
         labels.append(
             call.canvas.fresh(1) if tensor.shape[axis] == 1 else np.full(tensor.shape[axis], ANCHOR)
         )

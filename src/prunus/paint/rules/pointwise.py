@@ -73,9 +73,8 @@ def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Stripe
     if any(len(stripes) > 1 for stripes in painted):
         if all(same_labels(stripes, painted[0]) for stripes in painted):
             return [Stripe(axis, stripe.labels, _dead(call, {}, len(stripe.labels))) for stripe in painted[0]]
-        for stripes in painted:
-            call.pin(stripes, "two sets of channels share one axis")
-        return []
+        found = [(t, one_set(call, stripes)) for t, stripes in found]
+        painted = [stripes for _, stripes in found]
     first = painted[0][0]
     for stripes in painted[1:]:
         call.canvas.couple(first.labels, stripes[0].labels)
@@ -102,10 +101,33 @@ def _look_for_hazards(
         (name in _UNDEFINED or name.startswith("special_"))
         and all(np.isfinite(dead).all() for dead in operands.values())
         and not np.isfinite(result).all()
+        and _may_be_undefined(call, operands, len(result))
     ):
         for tensor in call.tensors:
             if id(tensor) in operands:
                 call.canvas.hazard(tensor, labels[id(tensor)], call.operator)
+
+
+def _may_be_undefined(call: Call, operands: dict[int, Values], size: int) -> bool:
+    """Whether there is no number for some operands that are not known, as the exponent of a power may be."""
+    known = {id(t): constant(_number(call, t), size) for t in call.tensors if _is_number(call, t)}
+    return not np.isfinite(_tried(call, known | operands, size)).all()
+
+
+def one_set(call: Call, stripes: list[Stripe]) -> list[Stripe]:
+    """Where several sets of channels share one axis (a flattened kernel with its positions), the one of most
+    channels stays free.
+    """
+    if len(stripes) < 2:
+        return stripes
+    first = largest_set(stripes)
+    call.pin([stripe for stripe in stripes if stripe is not first], "two sets of channels share one axis")
+    return [first]
+
+
+def largest_set(stripes: Sequence[Stripe]) -> Stripe:
+    """The stripe of most channels."""
+    return max(stripes, key=lambda stripe: len(np.unique(stripe.labels)))
 
 
 def same_labels(first: list[Stripe], second: list[Stripe]) -> bool:
@@ -152,15 +174,20 @@ def _number(call: Call, tensor: Tensor) -> float:
     return math.nan if value is None else float(value)
 
 
-def _whatever_else(call: Call, dead: dict[int, Values], size: int) -> Values:
-    """The result where it is the same for all numbers that unknown operands are tried with."""
+def _tried(call: Call, dead: dict[int, Values], size: int) -> Values:
+    """The results for all numbers that unknown operands are tried with, shape (trials, slots)."""
     spaces = [
         [dead[id(t)]]
         if id(t) in dead
         else [constant(v, size) for v in ((0.0, 1.0) if t.dtype == torch.bool else _TRIED)]
         for t in call.tensors
     ]
-    results = np.stack([_evaluate(call, list(operands), size) for operands in product(*spaces)])
+    return np.stack([_evaluate(call, list(operands), size) for operands in product(*spaces)])
+
+
+def _whatever_else(call: Call, dead: dict[int, Values], size: int) -> Values:
+    """The result where it is the same for all numbers that unknown operands are tried with."""
+    results = _tried(call, dead, size)
     same: Values = np.where((results == results[0]).all(axis=0), results[0], np.nan)
     return constant(float(same[0]), size) if (same == same[0]).all() else same
 

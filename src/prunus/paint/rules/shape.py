@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -117,10 +116,11 @@ def reshape(call: Call) -> Sequence[Paint]:
     x, out = call.tensors[0], call.outputs[0]
     if x.dtype != out.dtype:
         return bits(call)
+    axes = [found.axis for found in call.paint(x)]
     stripes = [
         stripe
         for found in call.paint(x)
-        for stripe in _regroup(call, found, tuple(x.shape), tuple(out.shape))
+        for stripe in _regroup(call, found, tuple(x.shape), tuple(out.shape), axes.count(found.axis) > 1)
     ]
     return (tuple(_owned(call, stripes)),)
 
@@ -170,7 +170,10 @@ def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[range, ran
     return result
 
 
-def _regroup(call: Call, stripe: Stripe, old: tuple[int, ...], new: tuple[int, ...]) -> list[Stripe]:
+def _regroup(
+    call: Call, stripe: Stripe, old: tuple[int, ...], new: tuple[int, ...], shared: bool
+) -> list[Stripe]:
+    """The stripes that one becomes; `shared`: other sets of channels lie along its axis."""
     if 0 in old:
         return []
     kept_old = [i for i, n in enumerate(old) if n != 1]
@@ -189,6 +192,9 @@ def _regroup(call: Call, stripe: Stripe, old: tuple[int, ...], new: tuple[int, .
             if own is None:
                 call.pin([stripe], "a reshape that mixes channels with other axes")
                 return []
+            varying = _varying(labels)
+            if shared and len(varying) == 1 and varying[0] not in own:
+                own = _with_outer_piece(own, full, wanted, axes.index(stripe.axis), varying[0])
             return settle(call, labels, dead, targets, own)
     return []
 
@@ -213,6 +219,20 @@ def _parts_of_it_alone(old: Sequence[int], new: Sequence[int], axis: int) -> lis
     ]
 
 
+def _with_outer_piece(
+    own: list[int], old: Sequence[int], new: Sequence[int], axis: int, other: int
+) -> list[int]:
+    """The new axes that share out an old one, and `other` too, where that holds the outermost piece, joined
+    whole with what lies outside.
+
+    A flattened axis of kernels, (B, O * I * K), that is taken apart as (B * O, I, K): each set of channels is
+    found on one new axis alone, so that the sizes have not met by chance.
+    """
+    inner = math.prod(old[axis + 1 :])
+    first = math.prod(new[other + 1 :])
+    return [*own, other] if inner < first < inner * old[axis] else own
+
+
 def settle(
     call: Call, labels: Labels, dead: Values, axes: Sequence[int], among: Sequence[int]
 ) -> list[Stripe]:
@@ -222,9 +242,7 @@ def settle(
     The longest axis of `among` keeps its freedom: slot j of every head, of every group, of every block of a
     shuffle lives and dies together.
     """
-    varying = [
-        i for i in range(labels.ndim) if labels.shape[i] > 1 and (labels != labels.take([0], axis=i)).any()
-    ]
+    varying = _varying(labels)
     if not varying:
         return []
     if not set(varying) & set(among):
@@ -242,6 +260,13 @@ def settle(
         np.where((dead == dead[corner]).all(axis=rest), dead[corner].reshape(-1), np.nan) if rest else dead
     )
     return [Stripe(axes[chosen], line, values)]
+
+
+def _varying(labels: Labels) -> list[int]:
+    """The axes along which labels differ."""
+    return [
+        i for i in range(labels.ndim) if labels.shape[i] > 1 and (labels != labels.take([0], axis=i)).any()
+    ]
 
 
 def as_strided(call: Call) -> Sequence[Paint]:
@@ -287,39 +312,6 @@ def roll(call: Call) -> Sequence[Paint]:
     return (tuple(stripes),)
 
 
-def channel_shuffle(call: Call) -> Sequence[Paint]:
-    """channel_shuffle(x, groups): slot j of every group is coupled."""
-    x, groups = call.tensors[0], int(call.args[1])
-    stripes = [stripe for stripe in call.paint(x) if stripe.axis != 1]
-    for stripe in call.stripes(x, 1):
-        block, dead = stripe.labels.reshape(groups, -1), stripe.dead.reshape(groups, -1)
-        call.canvas.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
-        stripes.append(Stripe(1, block.T.reshape(-1), dead.T.reshape(-1)))
-    return (tuple(stripes),)
-
-
-def pixel_shuffle(call: Call) -> Sequence[Paint]:
-    """pixel_shuffle and unshuffle: the r*r slots that make one image channel live and die together."""
-    x, factor = call.tensors[0], int(call.args[1])
-    axis = x.dim() - 3
-    stripes = [stripe for stripe in call.paint(x) if stripe.axis < axis]
-    call.pin([y for y in call.paint(x) if y.axis > axis], "a spatial axis")
-    for stripe in call.stripes(x, axis):
-        if call.operator == "pixel_shuffle":
-            block, dead = stripe.labels.reshape(-1, factor * factor), stripe.dead.reshape(-1, factor * factor)
-            call.canvas.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
-            stripes.append(
-                Stripe(axis, block[:, 0], np.where((dead == dead[:, :1]).all(1), dead[:, 0], np.nan))
-            )
-        else:
-            stripes.append(
-                Stripe(
-                    axis, np.repeat(stripe.labels, factor * factor), np.repeat(stripe.dead, factor * factor)
-                )
-            )
-    return (tuple(stripes),)
-
-
 def glu(call: Call) -> Sequence[Paint]:
     """Gated linear unit: the two halves of the axis are coupled; x * sigmoid(y) of a removed slot is 0 where
     x is.
@@ -331,38 +323,6 @@ def glu(call: Call) -> Sequence[Paint]:
         half = len(stripe.labels) // 2
         call.canvas.couple(stripe.labels[:half], stripe.labels[half:])
         stripes.append(Stripe(axis, stripe.labels[:half], zero_or_unknown(stripe.dead[:half])))
-    return (tuple(stripes),)
-
-
-def im2col(call: Call) -> Sequence[Paint]:
-    """im2col: every channel becomes one slot per kernel position."""
-    x = call.tensors[0]
-    kernel: Any = int(np.prod(call.args[1]))
-    axis = x.dim() - 3
-    call.pin([y for y in call.paint(x) if y.axis > axis], "a spatial axis")
-    found = call.stripes(x, axis)
-    kept = [y for y in call.paint(x) if y.axis < axis]
-    return (
-        tuple(
-            kept
-            + [
-                Stripe(axis, np.repeat(y.labels, kernel), zero_or_unknown(np.repeat(y.dead, kernel)))
-                for y in found
-            ]
-        ),
-    )
-
-
-def col2im(call: Call) -> Sequence[Paint]:
-    """col2im: the kernel positions of one channel are coupled."""
-    x, out = call.tensors[0], call.outputs[0]
-    axis = x.dim() - 2
-    channels = out.shape[out.dim() - 3]
-    stripes = [y for y in call.paint(x) if y.axis < axis]
-    for y in call.stripes(x, axis):
-        block, dead = y.labels.reshape(channels, -1), y.dead.reshape(channels, -1)
-        call.canvas.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
-        stripes.append(Stripe(axis, block[:, 0], np.where((dead == 0).all(1), 0.0, np.nan)))
     return (tuple(stripes),)
 
 
@@ -380,11 +340,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_NEW, new),
     **dict.fromkeys(_VIEWS, reshape),
     **dict.fromkeys(("permute", "transpose", "t"), permute),
-    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
-    **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), pixel_shuffle),
     **dict.fromkeys(("roll", "flip"), roll),
     **dict.fromkeys(("as_strided", "as_strided_"), as_strided),
     "glu": glu,
-    "im2col": im2col,
-    "col2im": col2im,
 }

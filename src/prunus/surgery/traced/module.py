@@ -15,6 +15,7 @@ from prunus._foundation.warned import warn
 from prunus.errors import ArgumentError, TraceError
 from prunus.paint.inputs import tensors_in
 from prunus.paint.model_copy import walk
+from prunus.paint.widths import WrittenAnew
 from prunus.surgery.traced.code import compile_graph, copy_graph
 from prunus.surgery.traced.literals import operator_name
 from prunus.surgery.traced.pickled import graph_of, state_of
@@ -34,7 +35,7 @@ _OWN_NAMES = frozenset(
 )
 
 
-class TracedModule(nn.Module):
+class TracedModule(WrittenAnew, nn.Module):
     """A traced forward as an ordinary module: parameters under their original names, batch size and
     resolution free, train and eval mode.
 
