@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from tests.networks import Spec, networks
-from tests.paint.nets import Halves, Net, randomised
+from tests.paint.nets import Halves, Net, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
@@ -244,3 +244,18 @@ def test_what_shared_layers_get_is_looked_at_by_every_score() -> None:
         swapped = score(graph, [(other, x) for x, other in pairs])
         assert torch.allclose(found, swapped, rtol=1e-6), score  # no call counts more than another
     assert len(set(prunus.scores.similarity(graph).scores[hidden].tolist())) > 2
+
+
+def test_layers_whose_weights_others_read_are_left_alone() -> None:
+    """A decoder that is tied to a layer would get what makes up for the layer's inputs."""
+
+    def run(m: nn.Module, x: Tensor) -> Tensor:
+        code = m.second(m.first(x).relu()).relu()
+        return m.last(nn.functional.conv_transpose2d(code, m.second.weight).relu())
+
+    model = randomised(Net(run, first=nn.Conv2d(3, 8, 3), second=nn.Conv2d(8, 6, 3), last=nn.Conv2d(8, 2, 1)))
+    x = torch.randn(4, 3, 9, 9, dtype=torch.float64)
+    plan = random_plan(prunus.trace(model, x))
+    refitted = refit(model, plan, [x])
+    assert torch.equal(refitted.get_parameter("second.weight"), model.get_parameter("second.weight"))
+    assert not torch.equal(refitted.get_parameter("last.weight"), model.get_parameter("last.weight"))

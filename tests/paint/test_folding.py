@@ -7,6 +7,8 @@ import torch
 from tests.paint.nets import Net, pruned, randomised
 from torch import Tensor, nn
 
+import prunus
+
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
@@ -63,3 +65,43 @@ def test_a_shared_reader_cannot_take_a_constant() -> None:
 
     plan, small = pruned(randomised(Net(run, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1, bias=False))), IMAGE)
     assert plan.exact and plan.removed and small.b.bias is None
+
+
+SHARED = {
+    "a bias of two layers": lambda m, x: (
+        m.reader(m.first(x).sigmoid()) * nn.functional.conv2d(x, m.other.weight, m.reader.bias)
+    ),
+    "a bias that is taken away again": lambda m, x: (
+        m.reader(m.first(x).sigmoid()) - m.reader.bias.view(1, -1, 1, 1)
+    ).relu(),
+    "a bias that is penalised": lambda m, x: (m.reader(m.first(x).sigmoid()), m.reader.bias.square().sum()),
+    "a weight that decodes": lambda m, x: nn.functional.conv_transpose2d(
+        m.reader(m.first(x).sigmoid()).relu(), m.reader.weight
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("size", [1, 3])
+def test_nothing_is_folded_where_others_read_the_layers_parameters(name: str, size: int) -> None:
+    if size == 3 and name == "a bias of two layers":
+        name = "a bias that is taken away again"
+
+    def run(m: nn.Module, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        made = SHARED[name](m, x)
+        first, *rest = made if isinstance(made, tuple) else (made,)
+        return (m.wide(first) if "decodes" in name else m.last(first), *rest)
+
+    model = randomised(
+        Net(
+            run,
+            first=nn.Conv2d(3, 6, 1),
+            reader=nn.Conv2d(6, 4, size),
+            other=nn.Conv2d(3, 4, 1, bias=False),
+            last=nn.Conv2d(4, 2, 1),
+            wide=nn.Conv2d(6, 2, 1),
+        )
+    )
+    plan, small = pruned(model, IMAGE)
+    assert plan.exact and plan.removed >= 3 and small.prunus.mode == "eager"
+    prunus.verify(model, plan, small)

@@ -164,7 +164,7 @@ def plain_layer(
     often: bool = False,
 ) -> str | None:
     """The module that a record belongs to, if it is of exactly one of these kinds, does this once (or as
-    `often` as it likes), and has its weight for itself; else None.
+    `often` as it likes), and has its weight and its bias for itself; else None.
     """
     record = records[index]
     module = modules[record.module]
@@ -173,4 +173,20 @@ def plain_layer(
         return None
     calls = sum(other.module == record.module and other.operator == record.operator for other in records)
     uses = sum(owned is module.weight for other in modules.values() for owned in other._parameters.values())
-    return record.module if (calls == 1 or often) and uses == 1 else None
+    if uses != 1 or not (calls == 1 or often) or _read_by_others(records, record.module, module):
+        return None
+    return record.module
+
+
+def _read_by_others(records: Sequence[Record], name: str, layer: nn.Module) -> bool:
+    """Whether code outside of a layer reads its weight or bias, which cannot be changed for the layer alone:
+    a decoder that is tied to it, say.
+    """
+    own = [parameter for parameter in layer._parameters.values() if parameter is not None]
+    return any(
+        tensor is parameter
+        for record in records
+        if record.module != name
+        for tensor in record.tensors
+        for parameter in own
+    )

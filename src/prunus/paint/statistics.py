@@ -26,6 +26,14 @@ from prunus.paint.widths import (
 if TYPE_CHECKING:
     from prunus.paint.graph import ChannelGraph
 
+# operators behind the functions that `FORMULAS` has, beside batch norms
+_WITH_FORMULA = frozenset(
+    (
+        "native_layer_norm native_group_norm _fused_rms_norm mean var std var_mean std_mean _softmax amax"
+        " amin max min"
+    ).split()
+)
+
 
 def split_statistics(
     modules: Mapping[str, nn.Module],
@@ -49,9 +57,14 @@ def split_statistics(
         if site is not None and one.centre is not None:  # the mean is remembered while its module runs
             centre = site_of(sites, one.centre.record)
             can = can and centre is not None and centre.frames == site.frames
-        can = can or isinstance(modules[records[one.record].module], WrittenAnew)
+        can = can or _is_written_anew(modules, records[one.record])
         (kept if can else other).append(one)
     return kept, other
+
+
+def _is_written_anew(modules: Mapping[str, nn.Module], record: Record) -> bool:
+    name = record.operator
+    return isinstance(modules[record.module], WrittenAnew) and (name in _WITH_FORMULA or "batch_norm" in name)
 
 
 def only_written_anew(graph: ChannelGraph, removed: NDArray[np.bool_]) -> int | None:

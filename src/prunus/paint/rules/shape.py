@@ -192,9 +192,8 @@ def _regroup(
             if own is None:
                 call.pin([stripe], "a reshape that mixes channels with other axes")
                 return []
-            varying = _varying(labels)
-            if shared and len(varying) == 1 and varying[0] not in own:
-                own = _with_outer_piece(own, full, wanted, axes.index(stripe.axis), varying[0])
+            if shared:
+                own = _with_outer_piece(own, full, wanted, axes.index(stripe.axis), _varying(labels))
             return settle(call, labels, dead, targets, own)
     return []
 
@@ -220,17 +219,17 @@ def _parts_of_it_alone(old: Sequence[int], new: Sequence[int], axis: int) -> lis
 
 
 def _with_outer_piece(
-    own: list[int], old: Sequence[int], new: Sequence[int], axis: int, other: int
+    own: list[int], old: Sequence[int], new: Sequence[int], axis: int, varying: Sequence[int]
 ) -> list[int]:
-    """The new axes that share out an old one, and `other` too, where that holds the outermost piece, joined
-    whole with what lies outside.
+    """The new axes that share out an old one; and the only one along which its channels vary, where that
+    holds the outermost piece of it, joined with all that lies outside.
 
-    A flattened axis of kernels, (B, O * I * K), that is taken apart as (B * O, I, K): each set of channels is
-    found on one new axis alone, so that the sizes have not met by chance.
+    A flattened axis of kernels, (B, O * I * K), is taken apart so as (B * O, I, K). Each of its sets of
+    channels lies along one new axis alone, so sizes have not met by chance.
     """
     inner = math.prod(old[axis + 1 :])
-    first = math.prod(new[other + 1 :])
-    return [*own, other] if inner < first < inner * old[axis] else own
+    first = math.prod(new[varying[0] + 1 :]) if len(varying) == 1 else inner
+    return [*own, varying[0]] if inner < first < inner * old[axis] else own
 
 
 def settle(
