@@ -6,7 +6,8 @@ PyTorch loop that we can write.
 Both train in bfloat16 and channels-last, on images that lie in memory as bytes, with random shifts and
 mirroring. They take turns; the result is the median over the rounds of the ratio of their times. So it is for
 the second epoch of the engine's own, compiled by `torch.compile` and not; what compiling takes, where
-nothing is kept of an earlier run, is told besides. Images are random: speed does not depend on what they show.
+nothing is kept of an earlier run, is told besides. Images are random: speed does not depend on what they
+show.
 """
 
 from __future__ import annotations
