@@ -73,10 +73,8 @@ def sections(data: bytes) -> dict[int, bytes]:
         raise ValueError("This is no whole .prunus file of version 1.")
     rest, found = _Bytes(data[8:]), {}
     while rest.at < len(rest.data):
-        kind, body = rest.take(1)[0], rest.take(rest.number())
-        found[kind & 127] = (
-            zlib.decompressobj(-15, zdict=DICTIONARY).decompress(body, 1 << 28) if kind > 127 else body
-        )
+        kind, body, raw = rest.take(1)[0], rest.take(rest.number()), zlib.decompressobj(-15, zdict=DICTIONARY)
+        found[kind & 127] = raw.decompress(body, 1 << 28) if kind > 127 else body
     return found
 
 
