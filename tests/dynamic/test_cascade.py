@@ -116,6 +116,13 @@ def test_answers_say_what_any_threshold_gives_and_costs(cascade: Cascade) -> Non
         assert found.cost(cascade.threshold).tolist() == pytest.approx(costs)
 
 
+def test_a_stage_without_numbers_is_right_of_nothing(cascade: Cascade) -> None:
+    with torch.no_grad():
+        next(cascade.stages[-1].parameters()).fill_(torch.nan)
+    found = cascade.ask([(IMAGES, torch.zeros_like(LABELS))])
+    assert not found.points(NEVER_SURE).any()
+
+
 def test_a_budget_is_kept_and_used(cascade: Cascade) -> None:
     found = cascade.ask([(IMAGES, LABELS)])
     for share in (0.3, 0.5, 0.9, 1.5):
