@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prunus._foundation import json_files
-from prunus._foundation.json_files import DEEPEST, check_depth, read_json, to_json
+from prunus._foundation.json_files import DEEPEST, all_printable, check_depth, read_json, to_json
 from prunus.errors import FileFormatError
 
 
@@ -75,3 +75,8 @@ def test_depth_is_counted() -> None:
     check_depth(value)
     with pytest.raises(ValueError, match="nested deeper"):
         check_depth([value])
+
+
+def test_every_text_in_data_of_a_file_is_made_printable() -> None:
+    found = all_printable({"a\x1b": ["\u202eb", 1.5, None, {"c": "d\n"}]})
+    assert found == {"a\\x1b": ["\\u202eb", 1.5, None, {"c": "d\n"}]}

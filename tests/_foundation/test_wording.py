@@ -10,7 +10,6 @@ import torch
 
 from prunus._foundation.wording import (
     MOST_SAID,
-    all_printable,
     dtype_name,
     ends_of,
     given,
@@ -55,8 +54,3 @@ def test_a_dict_of_other_values_is_told_which_it_should_hold() -> None:
     assert wanted(Mapping[str, float] | None) == "a dict of numbers or None"
     assert wanted(dict[str, Any]) == wanted(dict) == "a dict"
     assert wanted(Sequence[Mapping[str, int]]) == "a list of dicts of whole numbers"
-
-
-def test_every_text_in_data_of_a_file_is_made_printable() -> None:
-    found = all_printable({"a\x1b": ["\u202eb", 1.5, None, {"c": "d\n"}]})
-    assert found == {"a\\x1b": ["\\u202eb", 1.5, None, {"c": "d\n"}]}

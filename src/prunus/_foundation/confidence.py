@@ -67,7 +67,7 @@ def check_provable(baseline: Metric, tolerance: float, confidence: float) -> Non
     if not isinstance(baseline, Tensor) or confidence <= 0.5 or len(torch.unique(baseline)) > 2:
         return  # points of many values show by their spread what they leave open
     count, largest = len(baseline), _largest(baseline)
-    least = _unseen(count, largest, confidence)
+    least = unseen_loss(count, largest, confidence)
     if least > tolerance:
         needed = (
             f"{math.ceil(math.log(1 - confidence) / math.log(1 - tolerance / largest)):,} that agree, or "
@@ -123,7 +123,7 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
         len(lost),
         confidence,
     )
-    unseen = agree * _unseen(len(lost), max(_largest(baseline), _largest(found)), confidence)
+    unseen = agree * unseen_loss(len(lost), max(_largest(baseline), _largest(found)), confidence)
     return value_of(found), value_of(baseline) - float(lost.mean()) - math.hypot(doubt, unseen)
 
 
@@ -148,7 +148,7 @@ def _doubt(error: float, count: int, confidence: float) -> float:
     return error if math.isinf(error) else float(stdtrit(count - 1, confidence)) * error
 
 
-def _unseen(count: int, largest: float, confidence: float) -> float:
+def unseen_loss(count: int, largest: float, confidence: float) -> float:
     """Points that may be lost on others where `count` samples agree, each of which has `largest` points to
     lose.
     """
@@ -185,7 +185,7 @@ def _bootstrapped(baseline: Rows, found: Rows, confidence: float) -> float:
     wider = _doubt(1.0, count, confidence) / NormalDist().inv_cdf(confidence) * math.sqrt(count / (count - 1))
     doubt = max(float(np.quantile(several, confidence)) - whole, 0.0) * wider
     agree = sum(_same(a, b) for a, b in zip(baseline.each, found.each)) / count
-    return whole + math.hypot(doubt, agree * _unseen(count, baseline.most, confidence))
+    return whole + math.hypot(doubt, agree * unseen_loss(count, baseline.most, confidence))
 
 
 def _lost_of(lost: Lost, baseline: Rows, found: Rows, chosen: Sequence[int]) -> float:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from prunus._foundation.wording import printable
 from prunus.errors import FileFormatError, clause
 
 MOST_BYTES = 64 * 2**20  # what prunus writes is a thousandth of that
@@ -45,16 +46,25 @@ def read_json(path: Path | str, what: str) -> dict[str, Any]:
 
 def to_json(data: Any, indent: int | None = None, *, ascii_only: bool = False) -> str:
     """Plain data as JSON; null stands for infinite numbers and what is no number, which JSON has not."""
-    return json.dumps(_written(data), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    written = changed(data, finite_or_none)
+    return json.dumps(written, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
 
 
-def _written(value: Any) -> Any:
-    """The same data, None for every number that JSON does not have."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _written(one) for key, one in value.items()}
-    return [_written(one) for one in value] if isinstance(value, (list, tuple)) else value
+def finite_or_none(value: Any) -> Any:
+    """A value, None for a number that JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def changed(data: Any, change: Callable[[Any], Any], keys: bool = False) -> Any:
+    """Plain data with whatever is neither an object nor a list changed; `keys`: names in objects too."""
+    if isinstance(data, Mapping):
+        return {change(key) if keys else key: changed(one, change, keys) for key, one in data.items()}
+    return [changed(one, change, keys) for one in data] if isinstance(data, (list, tuple)) else change(data)
+
+
+def all_printable(data: Any) -> Any:
+    """Data of a file with every text in it `printable`, those that name others too."""
+    return changed(data, lambda one: printable(one) if isinstance(one, str) else one, keys=True)
 
 
 def _object(content: bytes) -> dict[str, Any]:

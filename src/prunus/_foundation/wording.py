@@ -7,7 +7,7 @@ import sys
 import types
 import typing
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar, Union
 
@@ -185,15 +185,6 @@ def escaped(text: str, stays: Callable[[str], bool]) -> str:
     return "".join(c if stays(c) else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def all_printable(value: Any) -> Any:
-    """Data of a file with every text in it `printable`, those that name others too."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, Mapping):
-        return {all_printable(key): all_printable(one) for key, one in value.items()}
-    return [all_printable(one) for one in value] if isinstance(value, (list, tuple)) else value
-
-
 def dtype_name(kind: object) -> str:
     """What torch calls a type of numbers, without its own name: "float16"."""
     return str(kind).removeprefix("torch.")
@@ -234,7 +225,6 @@ __all__ = [
     "MOST_SAID",
     "PERCENT",
     "advice",
-    "all_printable",
     "dtype_name",
     "ends_of",
     "escaped",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunus._foundation.arguments import check_fields, checked
+from prunus._foundation.json_files import changed
 from prunus._foundation.wording import PERCENT, printable
 from prunus.errors import HubError
 from prunus.report import words
@@ -63,7 +64,7 @@ def card_of(result: Mapping[str, Any], repo_id: str, about: About | None = None)
         about: what the result does not say.
     """
     about, head = about or About(), _head(result, repo_id, about or About())
-    result = _prose(result)
+    result = changed(result, lambda value: _plain(value) if isinstance(value, str) else value)
     parts = [
         f"# {repo_id.partition('/')[2]}",
         _summary(result, about),
@@ -331,17 +332,8 @@ def _plain(text: str) -> str:
     return " ".join(str(text).split()).translate(_BACKSLASHED)
 
 
-def _prose(value: Any) -> Any:
-    """A result whose texts are no markup wherever they are put: anybody may have written them."""
-    if isinstance(value, str):
-        return _plain(value)
-    if isinstance(value, Mapping):
-        return {key: _prose(item) for key, item in value.items()}
-    return [_prose(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
 def _raw(prose: str) -> str:
-    """What a text of `_prose` was, for where Markdown takes everything as it is."""
+    """What a text of `_plain` was, for where Markdown takes everything as it is."""
     return _MARKED.sub(r"\1", prose)
 
 

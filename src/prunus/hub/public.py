@@ -4,13 +4,13 @@ token.
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from prunus._foundation.json_files import changed, finite_or_none
 from prunus.hub.client import without_tokens
 
 _PART = r"[^\s'\"`,;:()\[\]{}<>|]"
@@ -36,15 +36,9 @@ def without_paths(result: Mapping[str, Any], folder: Path | None = None) -> dict
     known = sorted({*_own(result), *_places(folder)}, key=len, reverse=True)
 
     def plain(value: Any) -> Any:
-        if isinstance(value, str):
-            return without_tokens(_cut(value, known))
-        if isinstance(value, Mapping):
-            return {plain(key): plain(item) for key, item in value.items()}
-        if isinstance(value, float) and not math.isfinite(value):
-            return None  # JSON has no word for it
-        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return without_tokens(_cut(value, known)) if isinstance(value, str) else finite_or_none(value)
 
-    found: dict[str, Any] = plain(result)
+    found: dict[str, Any] = changed(result, plain, keys=True)
     return found
 
 

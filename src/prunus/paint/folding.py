@@ -182,11 +182,6 @@ def _read_by_others(records: Sequence[Record], name: str, layer: nn.Module) -> b
     """Whether code outside of a layer reads its weight or bias, which cannot be changed for the layer alone:
     a decoder that is tied to it, say.
     """
-    own = [parameter for parameter in layer._parameters.values() if parameter is not None]
-    return any(
-        tensor is parameter
-        for record in records
-        if record.module != name
-        for tensor in record.tensors
-        for parameter in own
-    )
+    own = {id(parameter) for parameter in layer._parameters.values() if parameter is not None}
+    others = (tensor for record in records if record.module != name for tensor in record.tensors)
+    return any(id(tensor) in own for tensor in others)

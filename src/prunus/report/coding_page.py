@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunus._foundation.wording import all_printable
+from prunus._foundation.json_files import all_printable
 from prunus.report import words
 from prunus.report.html import WIDTHS, fill, require
 from prunus.report.metric import metric_words

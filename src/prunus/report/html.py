@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from prunus._foundation.wording import all_printable
+from prunus._foundation.json_files import all_printable
 from prunus.errors import MissingExtraError
 from prunus.report import by_class, examples, int8_panel, words
 from prunus.report.metric import metric_of

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunus._foundation.wording import all_printable, printable
+from prunus._foundation.json_files import all_printable
+from prunus._foundation.wording import printable
 from prunus.report import words
 from prunus.report.html import WIDTHS, facts, fill, require
 from prunus.report.result import write_text

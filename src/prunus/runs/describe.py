@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus._foundation.arguments import check_fields
+from prunus._foundation.confidence import CONFIDENCE, unseen_loss
 from prunus.errors import ConfigError
 from prunus.planning.latency_target import wanted
 from prunus.report import words
@@ -167,8 +168,9 @@ def _spread(right: float, count: int) -> str:
     """How far the accuracy of other samples may be from that of so many, of which this share is right."""
     if 0 < right < 1:
         return f"; one standard error is {100 * (right * (1 - right) / count) ** 0.5:.1f} points"
-    unseen = 100 * (1 - 0.05 ** (1 / count))  # none of them is otherwise: the rule of three
-    return f"; of others up to {unseen:.1f} % may be {'wrong' if right else 'right'}, with 95 % confidence"
+    unseen = unseen_loss(count, 100.0, CONFIDENCE)  # none of them is otherwise
+    other, sure = "wrong" if right else "right", 100 * CONFIDENCE
+    return f"; of others up to {unseen:.1f} % may be {other}, with {sure:.0f} % confidence"
 
 
 def _search(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:

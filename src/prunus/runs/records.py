@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus._foundation.json_files import read_json
+from prunus._foundation.run_files import INDEX
 from prunus._foundation.sizes import shape_fault
 from prunus._foundation.wording import short
 from prunus.errors import FileFormatError
@@ -18,8 +19,7 @@ from prunus.errors import FileFormatError
 if TYPE_CHECKING:
     from prunus.training import Normalise
 
-RESULT_FILE = "result.json"
-TRAINING_FILE = "training.json"
+TRAINING_FILE, RESULT_FILE = INDEX
 MOST_PLANES = 4096
 
 

@@ -237,17 +237,19 @@ def _said(
         graph.records[failure.index] if failure is not None and failure.index < len(graph.records) else None
     )
     place = f" ({record.operator}, {record.where})" if record is not None else ""
-    reason, advice = "its forward needs the number of channels", "read the number off the tensor there"
     if failure is not None and failure.unseen:
-        reason = "a statistic over channels, or its gradient, is computed where the class does not see it"
+        because = reason = (
+            "a statistic over channels, or its gradient, is computed where the class does not see it"
+        )
         advice = "compute it in the forward of a module, without a checkpoint or a backward of its own"
+    else:
+        because, reason = "its forward needs the number of channels", "the model's forward needs their number"
+        advice = "read the number off the tensor there"
     if not less.removed and prefer == "eager":
         raise CompactError(
-            f"Nothing can be removed in the own class of {type(graph.model).__name__}, as {reason}{place};"
+            f"Nothing can be removed in the own class of {type(graph.model).__name__}, as {because}{place};"
             f" {advice}, or allow the traced graph (prefer='auto')."
         )
-    if failure is None or not failure.unseen:
-        reason = "the model's forward needs their number"
     and_ = f", and {apart}" if apart else ""
     return f"{plan.removed - less.removed} of {plan.removed} channels stay, because {reason}{place}{and_}."
 
