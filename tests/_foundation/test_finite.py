@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import prunus
-from prunus._foundation.finite import told, warn_of_nonfinite
+from prunus._foundation.finite import named_class, warn_of_nonfinite
 from prunus.models import lenet5
 from prunus.models.weights import load_weights
 
@@ -71,4 +71,4 @@ def test_other_infinities_are_told(bad: Tensor) -> None:
 def test_outputs_that_are_no_numbers_name_no_class() -> None:
     nan = float("nan")
     logits = torch.tensor([[nan, nan], [0.0, nan], [nan, 0.0], [0.0, 1.0], [float("-inf"), 0.0]])
-    assert told(logits).tolist() == [-1, -1, -1, 1, 1]
+    assert named_class(logits).tolist() == [-1, -1, -1, 1, 1]

@@ -99,3 +99,27 @@ def test_masks_do_not_lie_among_what_is_read(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="is read by this command: -o names another folder"):
             runs.segment_set(str(tmp_path / "set"), "unet", tmp_path / "set" / kind)
         assert len(list((tmp_path / "set" / kind).iterdir())) == 2
+
+
+def test_pixels_of_a_set_without_a_class_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that gives NaN was right wherever the first class is."""
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    (tmp_path / "lostlayer.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    layer = nn.Conv2d(3, 2, 1)\n"
+        "    nn.init.constant_(layer.bias, float('nan'))\n"
+        "    return layer\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for part in ("train", "test"):
+        for kind in ("images", "masks"):
+            (tmp_path / "set" / part / kind).mkdir(parents=True)
+            for number in range(6):
+                pillow.new("RGB" if kind == "images" else "L", (8, 8), int(part == "train")).save(
+                    tmp_path / "set" / part / kind / f"{number}.png"
+                )
+    network = Network("lostlayer:build", input_shape=(1, 3, 8, 8))
+    found = runs.segment_set(str(tmp_path / "set"), network, tmp_path / "out")
+    assert found["pixel accuracy"] == 0.0 and len(list((tmp_path / "out").iterdir())) == 6
+    assert any("gives NaN in 384 of 384 pixels of" in note for note in found["notes"]), found["notes"]

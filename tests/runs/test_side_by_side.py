@@ -145,6 +145,21 @@ def test_samples_of_which_the_networks_tell_other_classes_are_shown_and_counted(
     )
 
 
+@pytest.mark.parametrize("pixels", [False, True])
+def test_where_a_network_gives_nan_it_names_no_class(pixels: bool) -> None:
+    """It named class 0, and was right wherever that is true."""
+    task = of_masks()[0] if pixels else of_classes()
+    found = side_by_side(task, Above(0.5) if pixels else Mean(-9.0), (Above if pixels else Mean)(torch.nan))
+    assert found is not None and found.images
+    shown = found.panel["samples"]
+    if pixels:
+        assert [one["label"] for one in found.panel["legend"]] == [1]
+        assert all(one["difference"] == 1.0 for one in shown)
+    else:
+        assert {one["compact"] for one in shown} == {"not a number"} and found.panel["right"]["compact"] == 0
+        assert {one["dense"] for one in shown} == {"light"}
+
+
 def test_samples_that_are_no_pictures_are_counted_all_the_same() -> None:
     samples = Samples(torch.rand(9, 2, 30, generator=DRAW), torch.randint(2, (9,), generator=DRAW))
     found = side_by_side(Task(samples, test=samples), Mean(0.45), Mean(0.55))

@@ -106,6 +106,23 @@ def test_a_geotiff_keeps_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
 
 
+@pytest.mark.parametrize("maps", [1, 2])
+def test_pixels_without_a_class_are_told(tmp_path: Path, maps: int) -> None:
+    """A network that gave NaN found the first class there, or no foreground, without a word."""
+    image, _ = scene(40, 30)
+    save(tmp_path / "scene.png", image)
+    model = Bright(maps)
+    with torch.no_grad():
+        assert model.conv.bias is not None
+        model.conv.bias[0] = torch.nan
+    with pytest.warns(UserWarning, match="gives NaN in 1,200 of 1,200 pixels of scene.png; masks have 0"):
+        counts = segment_file(
+            model, tmp_path / "scene.png", tmp_path / "mask.png", tmp_path / "look.png", NORMALISE
+        )
+    assert counts == {} and not np.asarray(PIL.open(tmp_path / "mask.png")).any()
+    assert np.array_equal(np.asarray(PIL.open(tmp_path / "look.png")), image), "nothing is coloured"
+
+
 def test_a_failure_leaves_no_mask(tmp_path: Path) -> None:
     save(tmp_path / "scene.png", scene()[0])
     with pytest.raises(DataError, match="3 planes, but the network's mean and deviation are of 1"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from prunus._foundation.finite import NO_CLASS
 from prunus.data.pictures import IGNORED
 from prunus.errors import DataError
 from prunus.segmentation import Confusion
@@ -46,6 +47,21 @@ def test_wrong_masks_are_named() -> None:
 def test_classes_of_logits() -> None:
     assert torch.equal(classes_of(LOGITS), LOGITS.argmax(1))
     assert torch.equal(classes_of(LOGITS[:, :1]), (LOGITS[:, 0] > 0).long())
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_pixels_whose_logits_are_nan_are_right_of_nothing(classes: int) -> None:
+    """They were of class 0, which most pixels are: a broken network had a high accuracy."""
+    logits = torch.full((1, classes, 1, 4), -1.0)
+    logits[0, 0, 0, 3] = 1.0
+    logits[0, -1, 0, :2] = torch.nan
+    found, confusion = classes_of(logits), Confusion(max(classes, 2))
+    assert found[0, 0, :2].tolist() == [NO_CLASS, NO_CLASS]
+    confusion.add(found, torch.tensor([[[0, 0, 0, int(classes == 1)]]]))
+    assert confusion.pixel_accuracy() == 50.0 and int(confusion.counts.sum()) == 4
+    # of four pixels of class 0 two, or of three one
+    assert float(confusion.iou()[0]) == pytest.approx(100 / (2 if classes == 3 else 3))
+    assert Confusion.of(confusion.counts).figures() == confusion.figures()
 
 
 def test_what_is_quoted_is_of_the_foreground_or_a_mean() -> None:

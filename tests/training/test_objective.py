@@ -61,6 +61,8 @@ def test_right_and_wrong_are_of_classifications_alone() -> None:
     assert right is not None and right.tolist() == [
         int(r.argmax()) == y for r, y in zip(LOGITS, LABELS.tolist())
     ]
+    broken = Objective.right(torch.full_like(LOGITS, torch.nan), torch.zeros_like(LABELS))
+    assert broken is not None and not broken.any(), "NaN names no class"
     assert Objective.right(LOGITS, LABELS.float()) is None
     assert Objective.right(LOGITS.to(torch.complex64), LABELS) is None
     assert Objective.right(LOGITS[:, :, None], LABELS) is None and Objective.right([LOGITS], LABELS) is None

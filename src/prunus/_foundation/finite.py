@@ -11,6 +11,9 @@ from torch import Tensor
 
 from prunus._foundation.warned import warn
 
+NO_CLASS = -1
+"""What stands for the class of a sample or pixel whose logits are NaN."""
+
 
 def warn_of_nonfinite(tensors: Mapping[str, Tensor], what: str) -> None:
     """Warn, once, if tensors hold NaN or infinity, naming the first and the number of such values. Masks of
@@ -31,11 +34,11 @@ def warn_of_nonfinite(tensors: Mapping[str, Tensor], what: str) -> None:
         )
 
 
-def told(logits: Tensor) -> Tensor:
-    """The class that logits (batch, classes) name, (batch,); -1 where one of them is NaN, which `argmax`
-    would take for the largest.
+def named_class(logits: Tensor) -> Tensor:
+    """The class that logits (batch, classes, ...) name, (batch, ...); `NO_CLASS` where one of them is NaN,
+    which `argmax` would take for the largest.
     """
-    return logits.argmax(1).masked_fill(logits.isnan().any(1), -1)
+    return logits.argmax(1).masked_fill(logits.isnan().any(1), NO_CLASS)
 
 
 def _nonfinite(tensor: Tensor) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prunus._foundation.arguments import door
-from prunus._foundation.finite import told
+from prunus._foundation.finite import named_class
 from prunus.data.sets import Split
 from prunus.deploy.onnx_file import session
 from prunus.errors import ConfigError
@@ -46,5 +46,5 @@ def told_right(path: Path | str, split: Split, normalise: Normalise, *, threads:
                 raise ConfigError(
                     f"{Path(path).name} must give logits (batch, classes), not shape {tuple(logits.shape)}."
                 )
-            right.append(told(logits[: len(wanted)]) == wanted)
+            right.append(named_class(logits[: len(wanted)]) == wanted)
     return torch.cat(right)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import checked
 from prunus._foundation.confidence import CONFIDENCE, judged
-from prunus._foundation.finite import told
+from prunus._foundation.finite import named_class
 from prunus.errors import ConfigError, PrunusError, TargetError
 from prunus.paint import trace
 from prunus.plans.verify import evaluating
@@ -92,7 +92,7 @@ class Cascade(nn.Module):
             for images, labels in pairs:
                 logits = [stage(images) for stage in self.stages]
                 sure.append(torch.stack([margin(one) for one in logits], 1).cpu())
-                right.append(torch.stack([told(one) == labels for one in logits], 1).cpu())
+                right.append(torch.stack([named_class(one) == labels for one in logits], 1).cpu())
         if not sure:
             raise PrunusError("There is no batch to ask the stages about; at least one is needed.")
         self.known = Answers(torch.cat(sure), torch.cat(right), self.macs)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from prunus._foundation.finite import NO_CLASS, named_class
 from prunus.data.pictures import IGNORED
 from prunus.segmentation.metrics import classes_of, maps_of
 
@@ -41,8 +42,8 @@ class Classes:
         return found
 
     def found(self, outputs: Any, true: Sequence[Any]) -> list[int]:
-        """The class of the largest logit."""
-        found: list[int] = outputs.argmax(1).tolist()
+        """The class of the largest logit, or `NO_CLASS`."""
+        found: list[int] = named_class(outputs).tolist()
         return found
 
     def difference(self, true: int, one: int, other: int) -> float:
@@ -71,7 +72,7 @@ class Masks:
         return list(torch.where(targets == self.ignore, IGNORED, targets).cpu())
 
     def found(self, outputs: Any, true: Sequence[Any]) -> list[Tensor]:
-        """The class of every pixel, (H, W)."""
+        """The class of every pixel, (H, W); `NO_CLASS` where there is none."""
         return list(classes_of(maps_of(outputs)).cpu())
 
     def difference(self, true: Tensor, one: Tensor, other: Tensor) -> float:
@@ -81,7 +82,7 @@ class Masks:
 
     def labels(self, value: Tensor) -> set[int]:
         """Classes with a pixel at least."""
-        return set(torch.unique(value).tolist()) - {IGNORED} - ({0} if self.binary else set())
+        return set(torch.unique(value).tolist()) - {IGNORED, NO_CLASS} - ({0} if self.binary else set())
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.atomic import write_atomically
+from prunus._foundation.finite import NO_CLASS
 from prunus._foundation.progress import Watch, unwatched
 from prunus.data.decode import need_pillow
 from prunus.data.pictures import GEOTIFF, IGNORED
@@ -24,7 +25,7 @@ from prunus.runs.kinds import check_target
 from prunus.runs.settings import Network, files_of, network_of
 from prunus.runs.texts import parse_planes
 from prunus.segmentation import Confusion
-from prunus.segmentation.files import lost_place, mask_rows, segment_file
+from prunus.segmentation.files import lost_place, mask_rows, segment_file, without_class
 from prunus.segmentation.metrics import classes_of, maps_of, together
 from prunus.segmentation.predict import predict, reader
 from prunus.tasks import MeanIoU
@@ -165,10 +166,11 @@ def segment_set(
     watch("building the model", 0, 0)
     opened = open_network(network_of(model), source)
     source, said = fitted(source, opened)
-    every, ignore = None, getattr(source.task().metric, "ignore", IGNORED)
+    every, ignore, lost, pixels = None, getattr(source.task().metric, "ignore", IGNORED), 0, 0
     for number, (name, logits, truth) in enumerate(_predicted(source, opened, tiles, watch)):
         counts, found = _counted(logits, truth, ignore)
         every = counts if every is None else together([every, counts])
+        lost, pixels = lost + int((found == NO_CLASS).sum()), pixels + found.numel()
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             _write_mask(folder / f"{name or f'{number:05d}'}-mask.png", found, len(logits))
@@ -182,7 +184,11 @@ def segment_set(
         "masks": str(folder) if folder else None,
         **every.figures(),
         "classes": per_class,
-        "notes": [*opened.notes(), *said],
+        "notes": [
+            *opened.notes(),
+            *said,
+            *([without_class(lost, pixels, source.data.name)] if lost else []),
+        ],
     }
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.finite import NO_CLASS
 from prunus.data.pictures import IGNORED
 from prunus.runs import drawing
 from prunus.runs.by_class import names_of
@@ -148,8 +149,8 @@ def _of_classes(task: Task, samples: Iterator[_Sample]) -> SideBySide:
         if sample.difference:
             right[_right(sample)] += 1
             shown += [sample] if len(shown) < DISAGREED else []
-    names = {label: label for one in shown for label in (one.true, *one.found)}
-    named = dict(zip(names, names_of(list(names), task.classes)))
+    names = {label: label for one in shown for label in (one.true, *one.found) if label != NO_CLASS}
+    named = dict(zip(names, names_of(list(names), task.classes))) | {NO_CLASS: "not a number"}
     rows = [
         {
             "position": one.position,
@@ -242,7 +243,7 @@ def _drawn(kind: SampleKind, sample: _Sample, value: Any) -> Image:
     if value is None:
         return drawing.picture(pixels)
     binary = isinstance(kind, Masks) and kind.binary
-    return drawing.with_mask(pixels, value[:rows, :columns], (IGNORED, *((0,) if binary else ())))
+    return drawing.with_mask(pixels, value[:rows, :columns], (IGNORED, NO_CLASS, *((0,) if binary else ())))
 
 
 def _known_part(mask: Tensor) -> tuple[int, int]:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from prunus._foundation.atomic import write_atomically
+from prunus._foundation.finite import NO_CLASS
+from prunus._foundation.warned import warn
 from prunus.data import limits
 from prunus.data.decode import need_pillow
 from prunus.data.paths import AnyPath, as_path, shown
@@ -145,6 +147,8 @@ def _segmented(
             if overlay_file is not None:
                 looks.append(_overlay(picture, classes, done, every))
             done += classes.shape[0]
+    if lost := counts.pop(NO_CLASS, 0):
+        warn(without_class(lost, height * width, shown(source.name)))
     if overlay_file is not None:
         _write_png(as_path(overlay_file), torch.cat(looks).numpy())
     return dict(sorted(counts.items()))
@@ -164,8 +168,16 @@ def mask_type(maps: int) -> type[np.unsignedinteger[Any]]:
 
 
 def mask_rows(classes: Tensor, maps: int) -> Rows:
-    """Classes (rows, columns) as a file holds them: 255 for the foreground of a binary mask."""
+    """Classes (rows, columns) as a file holds them: 255 for the foreground of a binary mask, and 0 for
+    `NO_CLASS`.
+    """
+    classes = torch.where(classes == NO_CLASS, 0, classes)
     return (classes * 255 if maps == 1 else classes).cpu().numpy().astype(mask_type(maps))
+
+
+def without_class(lost: int, pixels: int, where: str) -> str:
+    """What is said of so many pixels in which a network gives NaN."""
+    return f"The network gives NaN in {lost:,} of {pixels:,} pixels of {where}; masks have 0 there."
 
 
 def _overlay(picture: Picture, classes: Tensor, top: int, every: int) -> Tensor:

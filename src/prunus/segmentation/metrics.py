@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from prunus._foundation.arguments import checked
+from prunus._foundation.finite import NO_CLASS, named_class
 from prunus.data.pictures import IGNORED
 from prunus.errors import DataError
 
@@ -22,24 +23,25 @@ class Confusion:
         ignore: the label of pixels that count for nothing; if it lies among the classes it is none of them.
 
     Attributes:
-        counts: (classes, classes) int64, rows true.
+        counts: (classes, classes + 1) int64, rows true; the last column has pixels of which a network names
+            no class, since it gives NaN there.
         ignore: as given.
     """
 
     @checked(DataError)
     def __init__(self, classes: int, ignore: int = IGNORED) -> None:
-        self.counts, self.ignore = torch.zeros(classes, classes, dtype=torch.int64), ignore
+        self.counts, self.ignore = torch.zeros(classes, classes + 1, dtype=torch.int64), ignore
 
     @staticmethod
     def of(counts: Tensor, ignore: int = IGNORED) -> Confusion:
-        """From counts (classes, classes), rows true."""
+        """From counts as `counts` has them."""
         result = Confusion(len(counts), ignore)
         result.counts = counts
         return result
 
     def add(self, found: Tensor, targets: Tensor) -> None:
         """Class indices found and true, of any one shape; true ones that are `IGNORED` or `ignore` do not
-        count.
+        count, and one found that is `NO_CLASS` is right of nothing.
 
         Raises:
             DataError: other shapes, or what is no class.
@@ -51,9 +53,11 @@ class Confusion:
             )
         known, size = (targets != IGNORED) & (targets != self.ignore), len(self.counts)
         check_classes(targets[known], size)
-        check_classes(found[known], size)
-        true, guess = targets[known].long().cpu(), found[known].long().cpu()
-        self.counts += torch.bincount(size * true + guess, minlength=size * size).view(size, size)
+        true, guess = targets[known].long().cpu(), found[known].cpu()
+        check_classes(guess[guess != NO_CLASS], size)
+        guess = torch.where(guess == NO_CLASS, size, guess).long()
+        cells = torch.bincount((size + 1) * true + guess, minlength=self.counts.numel())
+        self.counts += cells.view_as(self.counts)
 
     def pixel_accuracy(self) -> float:
         """Share of the pixels that are right [percent]."""
@@ -87,8 +91,8 @@ class Confusion:
         return torch.where(torch.arange(len(figures)) == self.ignore, math.nan, figures)
 
     def _right_and_union(self) -> tuple[Tensor, Tensor]:
-        right = self.counts.diagonal().double()
-        return right, self.counts.sum(0).double() + self.counts.sum(1).double() - right
+        right, found = self.counts.diagonal().double(), self.counts[:, : len(self.counts)].sum(0).double()
+        return right, found + self.counts.sum(1).double() - right
 
 
 def check_classes(known: Tensor, classes: int) -> None:
@@ -124,6 +128,8 @@ def maps_of(outputs: Any) -> Any:
 
 def classes_of(logits: Tensor) -> Tensor:
     """The class of every pixel, (batch, H, W), from logits (batch, classes, H, W); of a single map 1 where it
-    is above 0.
+    is above 0. `NO_CLASS` where one of them is NaN.
     """
-    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+    if logits.shape[1] > 1:
+        return named_class(logits)
+    return (logits[:, 0] > 0).long().masked_fill(logits[:, 0].isnan(), NO_CLASS)

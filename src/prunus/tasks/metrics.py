@@ -16,7 +16,7 @@ from torch import Tensor
 
 from prunus._foundation.arguments import check_fields
 from prunus._foundation.confidence import Rows
-from prunus._foundation.finite import told
+from prunus._foundation.finite import named_class
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError, DataError
 
@@ -99,7 +99,7 @@ class Accuracy:
             )
         true = targets.tolist()
         _check_classes(true, outputs.shape[1])
-        return list(zip(true, told(outputs).tolist()))
+        return list(zip(true, named_class(outputs).tolist()))
 
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
         """100 or 0 of every sample."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
-from prunus._foundation.finite import told
+from prunus._foundation.finite import named_class
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.training.calls import called
@@ -70,7 +70,7 @@ def sample_by_sample(
         for images, labels in batches(split, normalise, batch_size, dtype=dtype):
             logits = logits_of(model, images, highest)
             losses.append(F.cross_entropy(logits.float(), labels, reduction="none"))
-            right.append(told(logits) == labels)
+            right.append(named_class(logits) == labels)
     return torch.cat(right), torch.cat(losses)
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._foundation.finite import named_class
 from prunus._foundation.wording import given
 from prunus.errors import ConfigError, clause
 from prunus.paint.nests import map_tensors, tensors_in
@@ -133,7 +134,7 @@ class Objective:
             or targets.is_floating_point()
         ):
             return None
-        return outputs.detach().argmax(1) == targets
+        return named_class(outputs.detach()) == targets
 
 
 def as_tensor(loss: Any) -> Tensor:
