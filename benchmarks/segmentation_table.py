@@ -7,7 +7,8 @@ from typing import Any
 from benchmarks.rows import Row, page, spread
 
 METRICS = ("pixel accuracy", "IoU", "Dice")
-STAGES = ("before", "after", "control")
+PARTS = ("validation", "test")
+PRUNED = "pruned"
 
 
 def table(result: Row) -> str:
@@ -45,48 +46,76 @@ def _start(row: Row) -> str:
 
 
 def _sections(rows: list[Row]) -> list[str]:
-    lines = _means(rows)
-    for row in rows:
-        lines += [*([""] if lines else []), *_section(row)]
-    return lines
-
-
-def _means(rows: list[Row]) -> list[str]:
-    """Recipes of several seeds or folds."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(_recipe(row), []).append(row)
     several = {recipe: some for recipe, some in groups.items() if len(some) > 1}
-    if not several:
-        return []
+    lines = [*_means(several), *_runs(several)] if several else []
+    for some in groups.values():
+        if len(some) == 1:
+            lines += [*([""] if lines else []), *_section(some[0])]
+    return lines
+
+
+def _means(several: dict[str, list[Row]]) -> list[str]:
+    """Recipes of several seeds or folds, beside their controls."""
     lines = [
         "## Over folds and seeds, test pictures",
         "",
-        "| | runs | FLOPs removed | IoU before | after | | of which | minus after |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | runs | FLOPs removed | IoU | minus pruned |",
+        "|---|---|---|---|---|",
     ]
     for recipe, some in several.items():
-        gone = spread([100 * (1 - row["macs"][1] / row["macs"][0]) for row in some], "{:.1f}")
-        first, after = (spread([row[stage]["test"]["IoU"] for row in some]) for stage in ("before", "after"))
-        lines.append(f"| {recipe} | {len(some)} | {gone} % | {first} | {after} | | | |")
-        controls = [_controls(row) for row in some]
-        for name in dict.fromkeys(name for found in controls for name in found):
-            pairs = [(found[name], row) for found, row in zip(controls, some) if name in found]
+        lines.append(f"| **{recipe}** | | | | |")
+        gone = spread([_gone(row["macs"]) for row in some], "{:.1f}")
+        found = [{"the original": row["before"], PRUNED: row["after"]} | _controls(row) for row in some]
+        for name in dict.fromkeys(name for each in found for name in each):
+            pairs = [(each[name], row) for each, row in zip(found, some) if name in each]
             values = spread([one["test"]["IoU"] for one, _ in pairs])
             apart = spread(
                 [one["test"]["IoU"] - row["after"]["test"]["IoU"] for one, row in pairs], "{:+.2f}"
             )
-            lines.append(f"| | {len(pairs)} | | | | {name} | {values} | {apart} |")
+            ours = name == PRUNED
+            lines.append(
+                f"| {name} | {len(pairs)} | {f'{gone} %' if ours else ''} | {values} |"
+                f" {'' if ours else apart} |"
+            )
+    return lines
+
+
+def _runs(several: dict[str, list[Row]]) -> list[str]:
+    """The same run by run."""
+    lines = [
+        "",
+        "## Run by run",
+        "",
+        "| seed, fold | FLOPs removed | parameters | IoU held out, before | after | test, before | after |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for recipe, some in several.items():
+        lines.append(f"| **{recipe}** | | | | | | |")
+        for row in some:
+            values = [
+                f"{row[stage][part]['IoU']:.2f}"
+                for part in ("validation", "test")
+                for stage in ("before", "after")
+            ]
+            fold = f", {row['fold']}" if row["folds"] else ""
+            lines.append(
+                f"| {row['seed']}{fold} | {_gone(row['macs']):.1f} % | {row['params'][1]:,} |"
+                f" {' | '.join(values)} |"
+            )
     return lines
 
 
 def _recipe(row: Row) -> str:
     """Everything but seed and fold, in words."""
     folds = f", {row['folds']} folds" if row["folds"] else ""
+    usual = (row["importance"], row["scope"]) == ("weight", "global")
+    how = "" if usual else f", {row['importance']}, {row['scope']}"
     return (
         f"{row['network']}, width {row['width']}, {row['called']}, {row['epochs']} epochs, trials of"
-        f" {row['trial_epochs']}, {row['importance']}, {row['scope']}, widths in multiples of"
-        f" {row['round_to']}{_start(row)}{folds}"
+        f" {row['trial_epochs']}{how}, widths in multiples of {row['round_to']}{_start(row)}{folds}"
     )
 
 
@@ -97,28 +126,31 @@ def _controls(row: Row) -> dict[str, Row]:
 
 
 def _section(row: Row) -> list[str]:
-    stages = [(stage, row[stage]) for stage in STAGES if stage in row]
-    stages += list(row.get("baselines", {}).items())
-    titles = [f"{part}, {stage}" for part in ("validation", "test") for stage, _ in stages]
+    found = {"the original": row["before"], PRUNED: row["after"]} | _controls(row)
     lines = [
-        f"## {row['network']}, width {row['width']}, {row['called']}, seed {row['seed']}{_fold(row)}",
+        f"## {_name(row)}",
         "",
         (
             f"**{_removed(row['macs'])} of the FLOPs and {_removed(row['params'])} of the parameters"
             f" removed.** {_about(row)}"
         ),
         "",
-        "| [%] | " + " | ".join(titles) + " |",
-        "|---|" + "---|" * len(titles),
+        "| [%] | " + " | ".join(f"{part}, {name}" for part in PARTS for name in METRICS) + " |",
+        "|---|" + "---|" * (len(PARTS) * len(METRICS)),
     ]
-    for metric in METRICS:
-        values = [f"{found[part][metric]:.2f}" for part in ("validation", "test") for _, found in stages]
-        lines.append(f"| {metric} | " + " | ".join(values) + " |")
+    for name, figures in found.items():
+        values = [f"{figures[part][metric]:.2f}" for part in PARTS for metric in METRICS]
+        lines.append(f"| {name} | " + " | ".join(values) + " |")
     return [*lines, "", *_latency(row.get("latency", {})), *_trials(row["trials"])]
 
 
+def _gone(pair: list[int]) -> float:
+    """The share of the first that the second lacks [percent]."""
+    return 100 * (1 - pair[1] / pair[0])
+
+
 def _removed(pair: list[int]) -> str:
-    return f"{1 - pair[1] / pair[0]:.1%}"
+    return f"{_gone(pair):.1f}%"
 
 
 def _about(row: Row) -> str:
