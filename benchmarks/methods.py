@@ -32,10 +32,11 @@ from benchmarks.rows import add, kept, measured_before, record
 from prunus import scores
 from prunus.compensation import merge, refit, restore_means
 from prunus.paint.graph import ChannelGraph
+from prunus.tasks.inputs import Inputs
 from prunus.training import Calibration, TrainConfig, evaluate, recalibrate, train
 
 RESULT = RESULTS / "methods.json"
-Score = Callable[[ChannelGraph, Calibration, int], Tensor]
+Score = Callable[[ChannelGraph, Calibration | Inputs, int], Tensor]
 
 SCORES: dict[str, Score] = {
     "l1 norm": lambda graph, inputs, seed: scores.norm(graph, 1, "producer"),
@@ -163,7 +164,7 @@ def measured(
 
 
 def compensated(
-    kind: str, model: nn.Module, plan: prunus.Plan, graph: ChannelGraph, inputs: Calibration
+    kind: str, model: nn.Module, plan: prunus.Plan, graph: ChannelGraph, inputs: Calibration | Inputs
 ) -> nn.Module:
     """The model that is compacted."""
     match kind:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from prunus import data, models
 from prunus.data import Split
 from prunus.models import load_weights
+from prunus.tasks import Task
 from prunus.training import Normalise
 
 IMAGENET: Normalise = (
@@ -46,6 +47,11 @@ class Subject:
     held: Split
     measured: Split
     inner: tuple[str, ...]
+
+    @property
+    def task(self) -> Task:
+        """Trained on what it is calibrated with, and tested on what is measured."""
+        return Task(self.calibration, self.held, self.measured, normalise=IMAGENET)
 
 
 def subject(options: argparse.Namespace) -> Subject:

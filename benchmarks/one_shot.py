@@ -9,7 +9,8 @@ agree, as `prunus prune` does it; nothing else is chosen by them, and nothing by
 ways stand the field's (`benchmarks.folding`): clusters of filters folded into their means, and variances
 repaired channel by channel. "reconstruction, global, refit" is the optimal brain surgeon for channels, whose
 errors are compared over the whole network. A row is written as soon as it is there; rows that exist are not
-measured again. With `--network torchvision/mobilenet_v2` DIR holds one image of every class of ImageNet.
+measured again. With `--network torchvision/mobilenet_v2` DIR holds one image of every class of ImageNet; with
+`--network unet` pictures and masks, and FILE is the base.safetensors of a fold of `benchmarks.segmentation`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import copy
 import fnmatch
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -31,16 +32,19 @@ import prunus
 from benchmarks.environment import RESULTS
 from benchmarks.folding import clustered, folded, repaired
 from benchmarks.methods import SCORES, compensated
-from benchmarks.methods_subjects import IMAGENET, Subject, subject
+from benchmarks.methods_subjects import Subject, subject
+from benchmarks.one_shot_pictures import UNET, PictureSubject, unet
 from benchmarks.one_shot_table import table
 from benchmarks.rows import Row, add, kept, measured_before, record
 from prunus.methods.sensitivity import sensitivity_of
 from prunus.paint.graph import ChannelGraph
 from prunus.planning.targets import Scope
-from prunus.tasks import Task
-from prunus.training import Calibration, evaluate, recalibrate
+from prunus.tasks.inputs import Inputs
+from prunus.tasks.task import Part
+from prunus.training import Calibration, recalibrate
 
 RESULT = RESULTS / "one_shot.json"
+Network = Subject | PictureSubject
 FOLDING = "folding"
 
 
@@ -97,7 +101,7 @@ def main() -> None:
     result = kept(RESULT)
     if not options.table:
         torch.set_num_threads(options.threads)
-        what = subject(options)
+        what = unet(options) if options.network == UNET else subject(options)
         for seed, macs, way in product(options.seeds, options.macs, WAYS):
             if any(fnmatch.fnmatch(str(way), pattern) for pattern in options.only):
                 run(result, options, what, way, macs, seed)
@@ -106,7 +110,7 @@ def main() -> None:
     print(table(result))
 
 
-def run(result: Row, options: argparse.Namespace, what: Subject, way: Way, macs: float, seed: int) -> None:
+def run(result: Row, options: argparse.Namespace, what: Network, way: Way, macs: float, seed: int) -> None:
     """One row, unless it is there already."""
     where = {"data": options.called, "network": options.network, "weights": options.weights.name}
     key = where | {
@@ -124,7 +128,7 @@ def run(result: Row, options: argparse.Namespace, what: Subject, way: Way, macs:
     print(f"{options.network}, {macs:.0%}, {way}, seed {seed}: {row['accuracy']}", flush=True)
 
 
-def dense_accuracy(result: Row, where: Row, what: Subject) -> float:
+def dense_accuracy(result: Row, where: Row, what: Network) -> float:
     """Of the network before, from an earlier row if there is one."""
     for row in result["rows"]:
         if all(row[name] == value for name, value in where.items()):
@@ -132,31 +136,39 @@ def dense_accuracy(result: Row, where: Row, what: Subject) -> float:
     return accuracy(what.model, what)
 
 
-def accuracy(network: nn.Module, what: Subject) -> float:
+def accuracy(network: nn.Module, what: Network, part: Part = "test") -> float:
     """On the samples that are reported on, in percent."""
-    return round(evaluate(network, what.measured, IMAGENET).accuracy, 2)
+    return round(what.task.value(network, part), 2)
 
 
-def measured(options: argparse.Namespace, what: Subject, way: Way, macs: float, seed: int) -> Row:
+def recalibrated(network: nn.Module, what: Network, seed: int) -> nn.Module:
+    """A copy with batch-norm statistics of training samples."""
+    again = copy.deepcopy(network)
+    if isinstance(what, Subject):
+        recalibrate(again, what.calibration, what.task.normalisation, seed=seed)
+    else:
+        replace(what.task, validation=None).recalibrate(again)
+    return again
+
+
+def measured(options: argparse.Namespace, what: Network, way: Way, macs: float, seed: int) -> Row:
     """Prune, and measure."""
-    graph = prunus.trace(what.model, what.example)
-    inputs = Calibration(what.calibration, IMAGENET, seed=seed)
+    graph, task = prunus.trace(what.model, what.example), what.task
+    inputs = task.calibration(seed=seed)
     started = time.process_time()
     score = "l1 norm" if way.score == FOLDING else way.score
     worth = cached(options, score, seed, lambda: SCORES[score](graph, inputs, seed))
     scored = time.process_time()
     losses = None
     if way.scope == "measured":
-        task = Task(what.calibration, normalise=IMAGENET)
         losses = cached(options, f"{score}-losses", seed, lambda: sensitivity_of(task, graph, worth, seed))
     planned = time.process_time()
     plan = prunus.plan(graph, worth, macs=macs, scope=way.scope, losses=losses)
     small, plan = made(what, way, plan, graph, inputs, seed)
     fitted = time.process_time()
-    again = copy.deepcopy(small)
-    recalibrate(again, what.calibration, IMAGENET, seed=seed)
+    again = recalibrated(small, what, seed)
     held = {
-        name: round(evaluate(one, what.held, IMAGENET).accuracy, 2)
+        name: accuracy(one, what, "validation")
         for name, one in (("compensated", small), ("recalibrated", again))
     }
     better = held["recalibrated"] >= held["compensated"]
@@ -165,7 +177,8 @@ def measured(options: argparse.Namespace, what: Subject, way: Way, macs: float, 
         "params_left": plan.after.params / plan.before.params,
         "held_out": held,
         "recalibrated": better,
-        "samples": len(what.measured),
+        "samples": task.count("test"),
+        "metric": task.metric_name,
         "cpu_seconds": {  # next to none of what was in the cache
             "scores": round(scored - started, 1),
             "losses": round(planned - scored, 1),
@@ -176,7 +189,7 @@ def measured(options: argparse.Namespace, what: Subject, way: Way, macs: float, 
 
 
 def made(
-    what: Subject, way: Way, plan: prunus.Plan, graph: ChannelGraph, inputs: Calibration, seed: int
+    what: Network, way: Way, plan: prunus.Plan, graph: ChannelGraph, inputs: Calibration | Inputs, seed: int
 ) -> tuple[nn.Module, prunus.Plan]:
     """The small network, and which channels went, where that is not the plan's choice but its number."""
     base, clusters = way.compensation.removesuffix(REPAIRED), None

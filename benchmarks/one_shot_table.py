@@ -10,7 +10,7 @@ KIND = ("data", "network", "weights", "macs")  # what the rows of one table have
 WAY = ("score", "scope", "compensation")
 CONTROL = ("reconstruction", "uniform", "refit")  # the default until widths were measured
 ABOUT = (
-    "Mean and standard deviation over the seeds, which choose the calibration samples. Accuracies are of "
+    "Mean and standard deviation over the seeds, which choose the calibration samples. Figures are of "
     "test samples; batch norms are estimated anew where held-out training samples agree. The last column but "
     f"one is the difference from {', '.join(CONTROL)} with the same seed."
 )
@@ -34,13 +34,14 @@ def _sections(everything: list[Row]) -> list[str]:
     for kind in sorted({_of(row, KIND) for row in everything}, key=str):
         rows = [row for row in everything if _of(row, KIND) == kind]
         data, network, weights, macs = kind
+        metric = rows[0].get("metric", "top-1 accuracy")
         lines += [
             *([""] if lines else []),
-            f"## {data}, {network} ({weights}), {float(macs):.1%} of the MACs left, test accuracy",
+            f"## {data}, {network} ({weights}), {float(macs):.1%} of the MACs left, {metric}",
             "",
             f"Before: {rows[0]['accuracy']['dense']:.2f}, of {rows[0]['samples']:,} samples.",
             "",
-            "| score | widths | compensation | accuracy | lost | minus uniform | seeds |",
+            f"| score | widths | compensation | {metric} | lost | minus uniform | seeds |",
             "|---|---|---|---|---|---|---|",
         ]
         groups: dict[tuple[str, ...], list[Row]] = {}
