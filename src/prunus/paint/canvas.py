@@ -131,6 +131,11 @@ class Canvas:
         (self._volatile.add if volatile else self._volatile.discard)(id(tensor))
         self._paints.setdefault(id(tensor), (tensor, ()))
 
+    def inherit_volatile(self, tensor: Tensor, made: Tensor) -> None:
+        """What is made of a value that may be another one tomorrow may be so, too."""
+        if id(tensor) in self._volatile:
+            self._volatile.add(id(made))
+
     def note_unlisted(self, indices: Iterable[Tensor | None]) -> None:
         """Note an index that no operator made and nobody declared."""
         self.unlisted = self.unlisted or any(

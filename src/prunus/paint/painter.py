@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from prunus.errors import TraceError
 from prunus.paint.call import Call, Rule, Tensors, made_by, tensors_of, with_other
 from prunus.paint.canvas import Canvas
+from prunus.paint.fetching import fetch
 from prunus.paint.finite import holds_if_finite
 from prunus.paint.memory import may_overlap
 from prunus.paint.meta_kernels import BLANKS, Blank, like, on_zeros
+from prunus.paint.picks import Pick, follow_picks, picked, settle
 from prunus.paint.records import Labels, Mark, Paint, Record, Stripe, constant, same_dead, unknown_like
 from prunus.paint.rules import RULES, fallback
 
@@ -27,7 +29,6 @@ _CREATION = frozenset(
 _DRAWN = frozenset({"rand", "randn", "randint", "randperm", "normal"})  # unless they are given tensors
 _UNKNOWN_SHAPES = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
 _EMPTY = torch.ops.aten.empty.memory_format
-_INDEX = torch.ops.aten.index.Tensor
 _SCALARS = frozenset({"_local_scalar_dense", "item", "is_nonzero"})
 # elements; constants up to this size are computed for real, so that indices and `.item()` have values
 LARGEST_CONSTANT = 1 << 16
@@ -55,6 +56,9 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     _operators: dict[Any, Operator] = field(default_factory=dict)
     failure: Exception | None = None  # what a forward must not catch: that it cannot be followed
+    seed: int = 0  # of the numbers that the forward draws
+    drew: bool = False  # whether it drew some from Python or NumPy, which may decide what it does
+    picks: dict[int, Pick] = field(default_factory=dict)  # by `id` of what stands for them
     supports_higher_order_operators = True  # so that they can be told by name
 
     def __post_init__(self) -> None:
@@ -92,7 +96,12 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
         if on_meta < len(tensors) and on_meta:
             args, kwargs = self._to_meta(args), {k: self._to_meta_one(v) for k, v in kwargs.items()}
             tensors = tensors_of(args, kwargs)
-        fetched = self._fetched(operator, func, args, kwargs)
+        stands = picked(self, func, args)
+        if stands is None and self.picks:
+            stands = follow_picks(self, operator, func, args, kwargs)
+        if stands is not None:
+            return stands
+        fetched = fetch(self, operator, func, args, kwargs)
         if fetched is None and (on_meta or not tensors) and kwargs.get("device") is not None:
             kwargs["device"] = torch.device("meta")
         before = self._as_it_was(tensors[0]) if operator.reshapes else None
@@ -111,6 +120,29 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
             args, tensors = with_other(tuple(args), tensors[0], before), (before, *tensors[1:])
         self._apply(operator, func, args, kwargs, tensors, outputs)
         return result
+
+    def follow(self, func: Any, args: Any, kwargs: dict[str, Any] | None = None) -> Any:
+        """Run and paint an operator that stands for one that the forward calls."""
+        return self._dispatched(func, args, kwargs or {})
+
+    def note(self, func: Any, args: Any, output: Tensor) -> None:
+        """Paint what an operator made, which has been run."""
+        self._apply(self.look_up(func), func, args, {}, tensors_of(args), (output,))
+
+    def returned(self, outputs: Iterable[Tensor]) -> None:
+        """Declare what the model returns."""
+        outputs = tuple(outputs)
+        settle(self, outputs)
+        super().returned(outputs)
+
+    @property
+    def history(self) -> Sequence[Record]:
+        """What the operators so far did."""
+        return self.records
+
+    def recorded(self, tensor: Tensor) -> Tensor:
+        """The tensor that stands for one in the history."""
+        return tensor
 
     def look_up(self, func: Any) -> Operator:
         """What is known about an operator."""
@@ -135,41 +167,6 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
             BLANKS.get(str(func)),
         )
         return operator
-
-    def _fetched(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
-        """A constant that is copied to the CPU has its numbers there: `tolist` asks for that, and so does who
-        wants an array; so have the places where a constant is not zero, which nothing else counts.
-        """
-        if func is _INDEX:
-            return self._picked(*args)
-        copied = operator.name == "_to_copy" and str(kwargs.get("device")) == "cpu"
-        if not (copied or operator.name == "nonzero") or not isinstance(args[0], Tensor):
-            return None
-        if not args[0].is_meta:
-            return None
-        value = self.value_of(args[0])
-        if value is None:
-            return None
-        result: Tensor = func(value, *args[1:], **kwargs)
-        if not copied and id(args[0]) in self._volatile:
-            self._volatile.add(id(result))
-        return result
-
-    def _picked(self, x: Tensor, indices: Sequence[Tensor | None]) -> Tensor | None:
-        """What constant masks pick, of which torch would not know how much that is."""
-        values = [None if index is None else self.value_of(index) for index in indices]
-        masks = [value is not None and value.dtype == torch.bool for value in values]
-        if not x.is_meta or not any(masks):
-            return None
-        places: list[Tensor | None] = []
-        for index, value, mask in zip(indices, values, masks):
-            places += (
-                [one.to("meta") for one in value.nonzero().unbind(1)]
-                if mask and value is not None
-                else [index]
-            )
-        result: Tensor = _INDEX(x, places)
-        return result
 
     def _propagate(self, func: Any, args: Any, kwargs: dict[str, Any], outputs: tuple[Tensor, ...]) -> None:
         """Compute a constant for real beside its meta twin, so that indices and conditions made of it have

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from prunus.paint.graph import ChannelGraph, Origin
 from prunus.paint.inputs import Arguments, map_tensors
 from prunus.paint.model_copy import named_tensors
+from prunus.paint.nests import said_in
 from prunus.surgery.slicing import Surgery, changed
 
 
@@ -60,3 +62,14 @@ def returned_otherwise(
         return None
     other = next((a for a, b in zip(before, now) if a != b), None)
     return len(graph.records) - 1 if other is None else max(other[0], 0)
+
+
+def said_otherwise(graph: ChannelGraph, outputs: Any, again: Callable[[], Any]) -> bool:
+    """Whether plain numbers or texts that a forward returns are others than before, and no clock's, which is
+    another one `again` too.
+    """
+    said = said_in(outputs)
+    if said == graph.said:
+        return False
+    repeated = said_in(again())
+    return len(said) != len(repeated) or any(a == b != c for a, b, c in zip(graph.said, repeated, said))

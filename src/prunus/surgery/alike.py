@@ -8,10 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from prunus.paint.call import Tensors
-from prunus.paint.records import Record
+from prunus.paint.records import Paint, Record
 from prunus.paint.rules import is_pointwise
 
 WITH_NUMBERS = frozenset({"addmm", "baddbmm", "addmv", "addbmm", "addr", "full_like"})  # whole ones, too
+
+
+def single(paint: Paint) -> bool:
+    """Whether no axis holds two sets of channels."""
+    return len(paint) < 2 or len({stripe.axis for stripe in paint}) == len(paint)
 
 
 def untouched(mine: Tensors, dense: Tensors) -> bool:

@@ -11,6 +11,7 @@ of the old result. Only the others are painted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,7 +28,6 @@ from prunus.paint.forward import run, tell_numbers
 from prunus.paint.graph import ChannelGraph, Origin
 from prunus.paint.inputs import tensors_in, to_meta
 from prunus.paint.model_copy import meta_twin, named_tensors, tensors_in_modules
-from prunus.paint.nests import said_in
 from prunus.paint.painter import Painter, shape_of_call
 from prunus.paint.records import Centre, Labels, Paint, Record, Stripe, zeros_like
 from prunus.paint.rules import (
@@ -41,8 +41,8 @@ from prunus.paint.rules import (
 )
 from prunus.paint.source import Source, colours_of
 from prunus.paint.state import restore_state
-from prunus.surgery.again import indices_now, inputs_now, returned_otherwise
-from prunus.surgery.alike import numbers, same_arguments, same_options, untouched
+from prunus.surgery.again import indices_now, inputs_now, returned_otherwise, said_otherwise
+from prunus.surgery.alike import numbers, same_arguments, same_options, single, untouched
 from prunus.surgery.indices import OPERATORS
 from prunus.surgery.rescaling import rescales_for
 from prunus.surgery.slicing import Surgery, changed, rebind_attributes
@@ -143,6 +143,18 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         records = self.graph.records
         return holds_if_finite(records, records[index].outputs[position]) if index >= 0 else None
 
+    @property
+    def history(self) -> Sequence[Record]:
+        """As in the dense model."""
+        return self.graph.records[: len(self.records)]
+
+    def recorded(self, tensor: Tensor) -> Tensor:
+        """The one of the dense model."""
+        index, position = self.origins.get(id(tensor), (-1, -1))
+        if index < 0:
+            return self.graph.sources[position].tensor if position >= 0 else tensor
+        return self.graph.records[index].outputs[position]
+
     def left(self, labels: Labels) -> Labels:
         """Components of the slots that should be left of a dense axis."""
         found = self._left.get(id(labels))
@@ -214,7 +226,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         shape = list(dense.shape)
         for stripe in paint:
             shape[stripe.axis] = len(self.left(stripe.labels))
-        return list(mine.shape) == shape and _single(paint)
+        return list(mine.shape) == shape and single(paint)
 
     # -- the long way ----------------------------------------------------------------------------------------
 
@@ -241,7 +253,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         if mine.tensors and numbers(mine) != numbers(dense):
             self._note_number(index, mine, dense)
         for position, (tensor, paint) in enumerate(zip(dense.outputs, dense.paints)):
-            wanted = {x.axis: x.labels for x in paint} if _single(paint) else None
+            wanted = {x.axis: x.labels for x in paint} if single(paint) else None
             self._compare(index, mine.outputs[position], tensor, wanted)
             self._compare_values(
                 index, mine.outputs[position], mine.values[position], dense.values[position], wanted or {}
@@ -328,10 +340,6 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         return twin
 
 
-def _single(paint: tuple[Stripe, ...]) -> bool:
-    return len(paint) < 2 or len({stripe.axis for stripe in paint}) == len(paint)
-
-
 def rehearse(
     graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery
 ) -> tuple[Surgery, MismatchError | None]:
@@ -348,20 +356,15 @@ def rehearse(
         failure = MismatchError(helpless, f"a number in {graph.records[helpless].operator} depends on a size")
     elif (other := returned_otherwise(graph, list(tensors_in(outputs)), painter.origins)) is not None:
         failure = MismatchError(other, "something else is returned")
-    elif removed.any() and _says_otherwise(graph, outputs):
+    elif removed.any() and said_otherwise(graph, outputs, lambda: _said_by_the_dense(graph)):
         failure = MismatchError(len(graph.records) - 1, "a number that is returned depends on a size")
     if failure is not None:
         failure.ran = True
     return replace(surgery, rescales=rescales), failure
 
 
-def _says_otherwise(graph: ChannelGraph, outputs: Any) -> bool:
-    """Whether plain numbers or texts that a forward returns are others than before, and no clock's."""
-    said = said_in(outputs)
-    if said == graph.said:
-        return False
-    again = said_in(_run_again(graph, np.zeros(graph.num_channels, dtype=bool), Surgery({}))[1])
-    return len(said) != len(again) or any(a == b != c for a, b, c in zip(graph.said, again, said))
+def _said_by_the_dense(graph: ChannelGraph) -> Any:
+    return _run_again(graph, np.zeros(graph.num_channels, dtype=bool), Surgery({}))[1]
 
 
 def _run_again(

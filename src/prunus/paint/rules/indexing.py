@@ -61,16 +61,29 @@ def index(call: Call) -> Sequence[Paint]:
         return ((*(y for y in call.paint(x) if y.axis != used[0]), *found),)
     for tensor in indices:
         call.pin(call.paint(tensor), "used as an index")
-    call.pin([y for y in call.paint(x) if y.axis in used], "picked by an index")
     if any(t is not None and t.dtype == torch.bool and call.canvas.value_of(t) is None for t in indices):
-        call.pin(call.paint(x), "picked by a boolean mask")
-        return ((),)
+        return _picked_by_data(call, x, used, indices)
+    call.pin([y for y in call.paint(x) if y.axis in used], "picked by an index")
     width = out.dim() - (x.dim() - len(used))
     adjacent = used == list(range(used[0], used[0] + len(used)))
     place = used[0] if adjacent else 0
     rest = [axis for axis in range(x.dim()) if axis not in used]
     moved = {axis: i + (width if i >= place else 0) for i, axis in enumerate(rest)}
     return (tuple(y.on(moved[y.axis]) for y in call.paint(x) if y.axis in moved),)
+
+
+def _picked_by_data(
+    call: Call, x: Tensor, used: Sequence[int], indices: Sequence[Tensor | None]
+) -> Sequence[Paint]:
+    """x[..., mask]: the axes beside those of a mask keep their stripes."""
+    mask = indices[used[0]]
+    if len(used) != 1 or mask is None:
+        call.pin(call.paint(x), "picked by a boolean mask")
+        return ((),)
+    end = used[0] + mask.dim()
+    call.pin([y for y in call.paint(x) if used[0] <= y.axis < end], "picked by a boolean mask")
+    before = [y for y in call.paint(x) if y.axis < used[0]]
+    return ((*before, *(y.on(y.axis - mask.dim() + 1) for y in call.paint(x) if y.axis >= end)),)
 
 
 def _along_axes(call: Call, index: Tensor | None) -> list[Tensor | None]:
