@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunus._foundation.seeds import seeded
+from prunus._foundation.seeds import seeded, states_besides_torch
 from prunus._foundation.surroundings import uncompiled
 from prunus.errors import TraceError
 from prunus.paint.caches import forgotten
@@ -35,7 +35,7 @@ def run(
     """
     try:
         with (
-            seeded(),  # a forward may throw dice in Python
+            seeded(painter.seed),  # a forward may throw dice in Python
             torch.no_grad(),
             uncompiled(),
             forgotten(twin.modules),
@@ -44,7 +44,9 @@ def run(
             watch or KnownLists(),
             NoDropout(partial(_told_of_noise, painter)) if twin.training else nullcontext(),
         ):
+            before = states_besides_torch()
             result = twin.model(*args, **kwargs)
+            painter.drew = states_besides_torch() != before
         if painter.failure is not None:  # and the forward caught it
             raise painter.failure
         return result

@@ -43,7 +43,7 @@ class Twin:
     model: nn.Module
     modules: Modules
     # what small buffers of real numbers hold, by name
-    numbers: Mapping[str, Tensor] = field(default_factory=dict)
+    numbers: dict[str, Tensor] = field(default_factory=dict)
     training: bool = False
 
 

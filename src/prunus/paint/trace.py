@@ -22,23 +22,25 @@ from prunus.paint.constants import keep_sizes_out
 from prunus.paint.forward import run, tell_numbers
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Arguments, Inputs, as_arguments, map_tensors, tensors_in, to_meta, two_of
-from prunus.paint.model_copy import meta_twin, tensors_in_modules, unwrap, walk
+from prunus.paint.model_copy import meta_twin, unwrap, walk
 from prunus.paint.modes import trains_alike
 from prunus.paint.nests import held_by_functions, read_once, said_in
 from prunus.paint.neutral import neutral_sources
 from prunus.paint.painter import Painter
-from prunus.paint.program import Listener, Program, program_of, same_program
+from prunus.paint.passes import count_on, counts, listen, passes
+from prunus.paint.program import Program, program_of, same_program
 from prunus.paint.records import Mark
 from prunus.paint.rules.extended import load_rules
 from prunus.paint.source import Neutral, paint_sources
 from prunus.paint.state import State, state_of
-from prunus.paint.train_paint import Forward, keep_readable, share, unread
+from prunus.paint.train_paint import Forward, keep_readable, pin_unkept, share, unread
 from prunus.paint.widths import KeepsWidth, SiteLog
 
 _OVER_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, KeepsWidth)  # whose statistics are surely there
 _SHARDING = ("torch.distributed.fsdp", "torch.distributed._composable", "torch.distributed.tensor")
 _FACTORS = (0.5, 2.0, 0.25, 4.0)  # of the lengths of inputs
 _SIDE = 288  # pixels: a multiple of what networks halve
+_MOST = 4  # forwards that are painted besides, where every pass is another
 
 
 @door(TraceError)
@@ -72,7 +74,7 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     then, stays.
     """
     runs, neutral = _runs(model, (args, kwargs))
-    others = _other_sizes(model, runs, neutral)
+    others = [*_other_sizes(model, runs, neutral), *_other_passes(model, runs, neutral)]
     for one in (*runs, *others):
         keep_sizes_out(one.canvas, partial(_repainted, model, one, neutral))
         for hazard in one.canvas.hazards:
@@ -80,6 +82,7 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
                 Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where)
             )
     for other in others:
+        pin_unkept(other, runs)
         share(runs[0], other)
     if len(runs) == 1:
         return runs[0].graph(model)
@@ -134,6 +137,8 @@ class _Run(Forward):
     log: SiteLog | None  # where functions were watched
     state: State
     inputs: Arguments
+    after: int  # so many other forwards
+    varies: bool  # whether the next one may be another
 
     @property
     def program(self) -> Program:
@@ -159,34 +164,37 @@ def _paint(
     neutral: frozenset[Neutral] = frozenset(),
     training: bool = False,
     watched: bool = True,
+    after: int = 0,
 ) -> _Run:
-    painter, twin = Painter(), meta_twin(model, training=training)
+    """One forward, `after` others."""
+    painter, twin = Painter(seed=after), meta_twin(model, training=training)
+    for seed in range(after):
+        listen(twin, inputs, seed)
     sources, state = paint_sources(painter, twin.modules, neutral), state_of(twin.modules)
-    tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
+    before = counts(twin)
+    tensors = {source.name: source.tensor for source in sources}
+    numbers = dict(twin.numbers)
+    tell_numbers(painter, numbers, tensors)
     log = SiteLog(painter.running, painter.records) if watched else None
     args, kwargs = to_meta(inputs)
     outputs = run(painter, twin, args, kwargs, log or nullcontext())
     pin_outputs(painter, type(model).__name__, outputs)
-    return _Run(painter, twin, sources, tuple(tensors_in(outputs)), log, state, inputs)
+    count_on(painter, twin, tensors)
+    varies = painter.drew or counts(twin) != before
+    twin.numbers.update(numbers)  # as it was traced
+    return _Run(painter, twin, sources, tuple(tensors_in(outputs)), log, state, inputs, after, varies)
 
 
 def _listen(model: nn.Module, inputs: Arguments, training: bool = False) -> Program:
     """The operators that a forward calls, on a twin of its own."""
-    listener, twin = Listener(), meta_twin(model, training=training)
-    tensors = tensors_in_modules(twin.modules)
-    for tensor in tensors.values():
-        listener.fix(tensor)
-    tell_numbers(listener, twin.numbers, tensors)
-    args, kwargs = to_meta(inputs)
-    outputs = run(listener, twin, args, kwargs)
-    return program_of(listener.records, tensors_in(outputs), twin.modules)
+    return listen(meta_twin(model, training=training), inputs)[0]
 
 
 def _repainted(
     model: nn.Module, run: _Run, neutral: frozenset[Neutral], change: Callable[[Tensor], Tensor]
 ) -> Canvas:
     return _paint(
-        model, map_tensors(run.inputs, change), neutral, run.twin.training, run.log is not None
+        model, map_tensors(run.inputs, change), neutral, run.twin.training, run.log is not None, run.after
     ).canvas
 
 
@@ -232,6 +240,30 @@ def _other_sizes(model: nn.Module, runs: Sequence[_Run], neutral: frozenset[Neut
         except (TraceError, ArgumentError):
             continue  # too small, or of one size only
         left -= read
+    return found
+
+
+def _other_passes(model: nn.Module, runs: Sequence[_Run], neutral: frozenset[Neutral]) -> list[_Run]:
+    """The forwards that do something else than the first ones, by chance or since they count, in eval and in
+    train mode.
+    """
+    found: list[_Run] = []
+    modes = [(one.twin.training, one.inputs) for one in runs if one.varies]
+    if len(runs) == 1 and not trains_alike(walk(model)):
+        modes.append((True, map_tensors(runs[0].inputs, two_of)))
+    for training, inputs in modes:
+        heard: list[Program] = []
+        try:
+            for count, program in enumerate(passes(meta_twin(model, training=training), inputs)):
+                if any(same_program(program, other) for other in heard):
+                    continue
+                heard.append(program)
+                if count:
+                    found.append(_paint(model, inputs, neutral, training, runs[0].log is not None, count))
+                if len(heard) > _MOST:
+                    break
+        except (TraceError, ArgumentError):
+            continue  # which was told of, in train mode
     return found
 
 

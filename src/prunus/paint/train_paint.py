@@ -79,6 +79,41 @@ def _widths(modules: Modules, source: Source) -> set[int]:
     return {n for n in source.tensor.shape if n > 1}
 
 
+# -- what a forward besides the two that a graph keeps shows ---------------------------------------------------
+
+
+def pin_unkept(run: Forward, kept: Sequence[Forward]) -> None:
+    """Pin what a forward does with channels that go besides, where only the graph of a forward can make up
+    for it: statistics over them, and constants that belong into the bias of a layer that the `kept` ones do
+    not run.
+    """
+    canvas = run.canvas
+    known = {_place(mark) for one in kept for mark in _looks(one.canvas)}
+    canvas.pins.extend(mark for mark in _looks(canvas) if _place(mark) not in known)
+    running = {record.module for one in kept for record in one.canvas.records}
+    elsewhere = {i for i, record in enumerate(canvas.records) if record.module not in running}
+    canvas.leaks[:] = [
+        leak._replace(foldable=False) if leak.record in elsewhere else leak for leak in canvas.leaks
+    ]
+    left, _ = settle_leaks(canvas.records, run.twin.modules, canvas.leaks, canvas.relied)
+    for leak in left:
+        if leak.record in elsewhere:
+            record = canvas.records[leak.record]
+            labels = leak.labels[leak.dead != 0]
+            canvas.pins.append(
+                Mark(labels, "not every forward reads its constant", record.operator, record.where)
+            )
+
+
+def _looks(canvas: Canvas) -> list[Mark]:
+    """Where a forward looks across channels."""
+    return [*canvas.notes, *(one.mark for one in canvas.statistics)]
+
+
+def _place(mark: Mark) -> tuple[str, str, str]:
+    return mark.reason, mark.operator, str(mark.where)
+
+
 # -- two forwards, one set of channels -----------------------------------------------------------------------
 
 
