@@ -1,5 +1,5 @@
-"""What a condition on the data picks, is changed and put back leaves channels free; anything else that reads it
-pins them.
+"""What a condition on the data picks, changes and puts back leaves channels free; anything else that reads
+it pins them.
 """
 
 from __future__ import annotations

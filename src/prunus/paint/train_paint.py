@@ -79,7 +79,7 @@ def _widths(modules: Modules, source: Source) -> set[int]:
     return {n for n in source.tensor.shape if n > 1}
 
 
-# -- what a forward besides the two that a graph keeps shows ---------------------------------------------------
+# -- what a forward besides the two that a graph keeps shows ------------------------------------------------
 
 
 def pin_unkept(run: Forward, kept: Sequence[Forward]) -> None:
