@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prunus.paint.model_copy import Modules
-from prunus.paint.painter import is_among
 from prunus.paint.records import Labels, Leak, Record
+from prunus.paint.reliance import is_among
 
 if TYPE_CHECKING:
     from prunus.paint.graph import ChannelGraph

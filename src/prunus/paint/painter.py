@@ -15,12 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from prunus.errors import TraceError
 from prunus.paint.call import Call, Rule, Tensors, made_by, tensors_of, with_other
 from prunus.paint.canvas import Canvas
+from prunus.paint.expansions import EXPANSIONS
 from prunus.paint.fetching import fetch
 from prunus.paint.finite import holds_if_finite
 from prunus.paint.memory import may_overlap
 from prunus.paint.meta_kernels import BLANKS, Blank, like, on_zeros
 from prunus.paint.picks import Pick, follow_picks, picked, settle
 from prunus.paint.records import Labels, Mark, Paint, Record, Stripe, constant, same_dead, unknown_like
+from prunus.paint.reliance import is_among, kept_of, makers_of
 from prunus.paint.rules import RULES, fallback
 
 _CREATION = frozenset(
@@ -80,6 +82,8 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is _EMPTY and args[0] == [0]:  # batch norm's reserve
             return func(*args, **kwargs)
         self._place = None
+        if func in EXPANSIONS:
+            return EXPANSIONS[func](self, *args, **kwargs)
         operator = self.look_up(func)
         if operator.name in _SCALARS:
             return self._scalar(func, args)
@@ -232,14 +236,16 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         self.consumed.extend(call.consumed)
         if fixed:
-            kept = [stripe.labels for paint in paints for stripe in paint]
-            self.relied.extend(y.labels for paint in inputs for y in paint if not is_among(y.labels, kept))
+            self.relied.extend(
+                y.labels
+                for tensor, paint in zip(call.tensors, inputs)
+                for y in paint
+                if not is_among(y.labels, kept_of(call, tensor, y, paints))
+            )
             return
         for tensor, paint in zip(call.tensors, inputs):
             if paint and self.is_fixed(tensor):
-                self.made.extend(
-                    y.labels for y in paint if not any(y.labels is labels for labels in call.consumed)
-                )
+                self.made.extend(makers_of(call, paint))
 
     def _record(
         self,
@@ -373,11 +379,6 @@ class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
     def condition(self, tensor: Tensor) -> bool | None:
         """What a condition is as long as numbers are finite, if that decides it."""
         return holds_if_finite(self.records, tensor)
-
-
-def is_among(labels: Labels, kept: Sequence[Labels]) -> bool:
-    """Whether all of these colours are on one of the given axes."""
-    return any(labels is other for other in kept) or any(bool(np.isin(labels, other).all()) for other in kept)
 
 
 def shape_of_call(operator: Operator, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
