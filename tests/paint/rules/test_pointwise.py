@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.paint.nets import Net, difference, randomised
@@ -101,9 +102,14 @@ def added_up(m: Between, y: Tensor) -> Tensor:
     return y * int(torch.arange(5).sum()) * float(torch.ones(2).cpu().numpy()[0])
 
 
+def as_arrays(m: Between, y: Tensor) -> Tensor:
+    return y * float(m.scales.numpy()[1]) + float(np.asarray(torch.linspace(0, 1, 3)).sum())
+
+
 def test_values_of_constants_and_small_buffers_can_be_read() -> None:
     assert goes_exactly(listed, scales=torch.tensor([1.0, 2.0, 3.0])).mode == "eager"
     assert goes_exactly(added_up).mode == "eager"
+    assert goes_exactly(as_arrays, scales=torch.tensor([1.0, 2.0, 3.0])).mode == "eager"
 
 
 def test_values_that_are_read_are_those_of_the_model() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from prunus.paint.call import Call, Rule
 from prunus.paint.records import Paint, Stripe, unknown_like, zero_or_unknown
@@ -14,8 +15,13 @@ from prunus.paint.rules.pointwise import pointwise
 
 
 def triangle(call: Call) -> Sequence[Paint]:
-    """tril, triu: of the last two axes."""
+    """tril(x, diagonal), triu: of the last two axes. Whether a slot comes before another does not change when
+    others go, how far before it does.
+    """
     x = call.tensors[0]
+    beside = call.arg(1, "diagonal", 0) in ((0, -1) if call.operator.startswith("tril") else (0, 1))
+    if beside and _coupled(call, x, -2, -1):
+        return (tuple(Stripe(y.axis, y.labels, zero_or_unknown(y.dead)) for y in call.paint(x)),)
     return (_batch(call, {x.dim() - 2, x.dim() - 1}, "a triangle along the channels"),)
 
 
@@ -30,9 +36,38 @@ def quarter_turn(call: Call) -> Sequence[Paint]:
 def diagonal(call: Call) -> Sequence[Paint]:
     """diagonal(x, offset, dim1, dim2): both axes go, the diagonal comes last."""
     x = call.tensors[0]
-    dims = {call.arg(2, "dim1", 0) % x.dim(), call.arg(3, "dim2", 1) % x.dim()}
+    dims = [call.arg(2, "dim1", 0) % x.dim(), call.arg(3, "dim2", 1) % x.dim()]
+    rest = [y.on(y.axis - sum(d < y.axis for d in dims)) for y in call.paint(x) if y.axis not in dims]
+    if call.arg(1, "offset", 0) == 0 and _coupled(call, x, *dims):
+        a, b = (call.stripes(x, d)[0] for d in dims)
+        dead = np.where(np.isnan(a.dead), b.dead, a.dead)
+        return ((*rest, Stripe(x.dim() - 2, a.labels, dead)),)
     call.pin([y for y in call.paint(x) if y.axis in dims], "a diagonal along the channels")
-    return (tuple(y.on(y.axis - sum(d < y.axis for d in dims)) for y in call.paint(x) if y.axis not in dims),)
+    return (tuple(rest),)
+
+
+def diagonal_matrix(call: Call) -> Sequence[Paint]:
+    """diag_embed(x, offset, dim1, dim2): what stands along the last axis goes on the diagonal of two."""
+    x, out = call.tensors[0], call.outputs[0]
+    dims = [call.arg(2, "dim1", -2) % out.dim(), call.arg(3, "dim2", -1) % out.dim()]
+    rest = [axis for axis in range(out.dim()) if axis not in dims]
+    stripes = [y.on(rest[y.axis]) for y in call.paint(x) if y.axis < x.dim() - 1]
+    if call.arg(1, "offset", 0) != 0:
+        call.pin(call.stripes(x, -1), "a diagonal along the channels")
+        return (tuple(stripes),)
+    on = [Stripe(d, y.labels, zero_or_unknown(y.dead)) for y in call.stripes(x, -1) for d in sorted(dims)]
+    return ((*stripes, *on),)
+
+
+def _coupled(call: Call, x: Tensor, first: int, second: int) -> bool:
+    """Let the slots of two axes live and die together, where one set of channels, of the same length, is
+    along each.
+    """
+    a, b = call.stripes(x, first), call.stripes(x, second)
+    if len(a) != 1 or len(b) != 1 or len(a[0].labels) != len(b[0].labels):
+        return False
+    call.canvas.couple(a[0].labels, b[0].labels)
+    return True
 
 
 def cross(call: Call) -> Sequence[Paint]:
@@ -114,6 +149,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("tril", "triu"), triangle),
     "rot90": quarter_turn,
     "diagonal": diagonal,
+    "diag_embed": diagonal_matrix,
     "linalg_cross": cross,
     **dict.fromkeys(("max_unpool2d", "max_unpool3d"), max_unpool),
     **dict.fromkeys(("fractional_max_pool2d", "fractional_max_pool3d"), fractional_pool),
