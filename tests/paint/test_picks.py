@@ -56,7 +56,7 @@ def _tokens(net: Between, y: Tensor) -> Tensor:
 def _tokens_through_a_layer(net: Between, y: Tensor) -> Tensor:
     z = y.movedim(1, -1).clone()
     condition = z.mean(-1) > 0.4
-    z[condition] = net.layer(z[condition])  # type: ignore[operator]
+    z[condition] = net.layer(z[condition])
     return z.movedim(-1, 1)
 
 

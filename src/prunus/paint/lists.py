@@ -1,5 +1,5 @@
-"""Lists of slots in `x[:, [2, 0, 1]]` keep their numbers, and arrays of constants: torch makes a tensor where x
-is, on meta, and refuses an array of one, before any dispatch mode sees it.
+"""Lists of slots in `x[:, [2, 0, 1]]` keep their numbers, and arrays of constants: torch makes a tensor where
+x is, on meta, and refuses an array of one, before any dispatch mode sees it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-
 
 _ARRAYS = (Tensor.numpy, Tensor.__array__)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch._ops import HigherOrderOperator
@@ -21,7 +20,7 @@ from prunus.paint.finite import holds_if_finite
 from prunus.paint.memory import may_overlap
 from prunus.paint.meta_kernels import BLANKS, Blank, like, on_zeros
 from prunus.paint.picks import Pick, follow_picks, picked, settle
-from prunus.paint.records import Labels, Mark, Paint, Record, Stripe, constant, same_dead, unknown_like
+from prunus.paint.records import Mark, Paint, Record, Stripe, constant, same_dead, unknown_like
 from prunus.paint.reliance import is_among, kept_of, makers_of
 from prunus.paint.rules import RULES, fallback
 
