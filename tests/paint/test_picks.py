@@ -42,6 +42,12 @@ def _put_back_later(net: Between, y: Tensor) -> Tensor:
     return z
 
 
+def _in_another_type(net: Between, y: Tensor) -> Tensor:
+    z = y.clone()
+    z[y > 0.5] = y[y > 0.5].float().exp().clone().to(y.dtype)
+    return z
+
+
 def _scattered(net: Between, y: Tensor) -> Tensor:
     return y.masked_scatter(y > 0.5, (y * 2).masked_select(y > 0.5))
 
@@ -67,6 +73,7 @@ def _tokens_through_a_layer(net: Between, y: Tensor) -> Tensor:
         _read_by_an_equal_condition,
         _put_into_another,
         _put_back_later,
+        _in_another_type,
         _scattered,
         _tokens,
         _tokens_through_a_layer,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SELECT, _SCATTER = torch.ops.aten.masked_select.default, ("masked_scatter", "masked_scatter_")
 _PUT = ("index_put", "index_put_")
+_COPIES = ("_to_copy", "clone", "detach", "alias")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,8 @@ def follow_picks(painter: Painter, operator: Operator, func: Any, args: Any, kwa
         return None
     first = mine[0]
     if all(_alike(painter, first, other) for other in mine[1:]):
-        if is_pointwise(func, operator.name) and _is_plain(painter, args, kwargs):
+        changes = operator.name in _COPIES or is_pointwise(func, operator.name)
+        if changes and _is_plain(painter, args, kwargs):
             return _changed(painter, operator, func, args, kwargs, first)
         if len(mine) == 1 and (operator.name in _PUT or operator.name in _SCATTER):
             result = _put_back(painter, operator, args, kwargs, first)
