@@ -16,7 +16,7 @@ def test_a_bilinear_layer_loses_what_it_reads_and_what_it_makes(bias: bool, half
 
     def run(m: nn.Module, y: Tensor) -> Tensor:
         y = y.movedim(1, -1)
-        made: Tensor = m.layer(y.sigmoid() if half else y, y)  # type: ignore[operator]
+        made: Tensor = m.layer(y.sigmoid() if half else y, y)
         return made.movedim(-1, 1)
 
     result = goes_exactly(run, layer=nn.Bilinear(8, 8, 8, bias=bias))

@@ -39,7 +39,7 @@ def test_both_sides_of_a_symmetric_weight_are_zero(name: str) -> None:
     """The mask left what they read, so that compact networks were refused by their own check."""
     layer = nn.Linear(8, 8)
     parametrize.register_parametrization(layer, "weight", Made(WEIGHTS[name]))
-    goes_exactly(lambda m, y: m.layer(y.movedim(1, -1)).movedim(-1, 1), layer=layer)  # type: ignore[operator]
+    goes_exactly(lambda m, y: m.layer(y.movedim(1, -1)).movedim(-1, 1), layer=layer)
 
 
 @pytest.mark.parametrize("outer", [True, False])

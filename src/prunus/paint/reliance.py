@@ -43,7 +43,7 @@ def _place(call: Call, tensor: Tensor, stripe: Stripe) -> int:
     """The axis of the result along which an axis of an operand lies."""
     rank = call.outputs[0].dim()
     if call.operator == "stack":
-        return stripe.axis + (stripe.axis >= call.arg(1, "dim", 0) % rank)
+        return stripe.axis + int(stripe.axis >= call.arg(1, "dim", 0) % rank)
     return stripe.axis - tensor.dim() + rank
 
 
