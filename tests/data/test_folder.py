@@ -82,7 +82,8 @@ def test_grey_images_have_one_plane_unless_one_is_coloured(tmp_path: Path) -> No
     assert load(str(root)).image_shape == (3, 6, 8)
 
 
-def test_images_are_turned_as_the_camera_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("suffix", "options"), [("jpg", {}), ("tif", {"compression": "tiff_lzw"})])
+def test_images_are_turned_as_the_camera_says(tmp_path: Path, suffix: str, options: dict[str, str]) -> None:
     root = tmp_path / "set"
     turned = Image.new("RGB", (8, 6), (0, 0, 0))
     exif = turned.getexif()
@@ -90,7 +91,7 @@ def test_images_are_turned_as_the_camera_says(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (root / name).mkdir(parents=True)
         for number in range(2):
-            turned.save(root / name / f"{number}.jpg", exif=exif)
+            turned.save(root / name / f"{number}.{suffix}", exif=exif, **options)
     assert load(str(root)).image_shape == (3, 8, 6)
 
 
@@ -171,3 +172,68 @@ def test_validation_images_of_a_set_are_what_is_held_out(pets: Path) -> None:
     assert data.validation is validation and train is data.train
     assert (len(train), len(validation), len(data.test)) == (8, 4, 6)
     assert {int(one) for one in validation.images[:, 0].unique()} == {2}
+
+
+@pytest.mark.parametrize("names", [("training", "testing", "valid"), ("Train", "TEST", "Val")])
+def test_parts_go_by_any_usual_name(pets: Path, names: tuple[str, str, str]) -> None:
+    root = pets.parent / "parts"
+    for part, number in zip(names, (4, 3, 2)):
+        for kind in ("cat", "dog"):
+            for index in range(number):
+                write(root / part / kind / f"{index}.png")
+    data = load(str(root))
+    assert data.classes == ("cat", "dog") and data.validation is not None
+    assert (len(data.train), len(data.test), len(data.validation)) == (8, 6, 4)
+
+
+def test_a_class_may_be_called_train(pets: Path) -> None:
+    write(pets / "train" / "0.png")
+    write(pets / "train" / "1.png")
+    assert load(str(pets)).classes == ("cat", "dog", "train")
+
+
+def test_a_folder_beside_the_parts_that_is_not_read_is_told(pets: Path) -> None:
+    root = pets.parent / "parts"
+    root.mkdir()
+    pets.rename(root / "train")
+    write(root / "holdout" / "dog" / "a.png")
+    with pytest.warns(
+        UserWarning, match="holdout is not read: the parts of a set are named train, val and test"
+    ):
+        load(str(root))
+    write(root / "val" / "dog" / "a.png")
+    write(root / "validation" / "dog" / "a.png")
+    with pytest.raises(DataError, match=r"parts has val and validation, which mean the same"):
+        load(str(root))
+
+
+@pytest.mark.parametrize(
+    "places",
+    [("test/cat", "val/cat"), ("train_images", "train_masks"), ("cat", "dog", "test/cat", "test/dog")],
+)
+def test_parts_pictures_and_masks_are_no_classes(tmp_path: Path, places: tuple[str, ...]) -> None:
+    for place in places:
+        for number in range(3):
+            write(tmp_path / place / f"{number}.png")
+    with pytest.raises(
+        DataError, match=r"would be (a class|classes): the parts of a set are train, test and val"
+    ):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("JPEGImages", "SegmentationClass")])
+def test_pictures_with_masks_are_no_classes(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        write(tmp_path / name / "0.png")
+        write(tmp_path / name / "1.png")
+    with pytest.raises(DataError, match=r"holds pictures and masks, .*\.load_pictures reads them"):
+        load(str(tmp_path))
+
+
+def test_a_link_to_a_folder_elsewhere_is_told(pets: Path, tmp_path: Path) -> None:
+    write(tmp_path / "disk" / "9.png")
+    (pets / "cat" / "again").symlink_to("..")
+    assert len(load(str(pets)).train) == 8
+    (pets / "cat" / "archive").symlink_to(tmp_path / "disk")
+    with pytest.raises(DataError, match="archive is a link to a folder, which is not followed"):
+        load(str(pets))

@@ -178,8 +178,8 @@ def test_no_public_function_asks_for_a_path_object_alone(room: object) -> None:
 
 INNER = (
     *(
-        "prunus.data.paths prunus.data.decode prunus.data.unpack prunus.data.pictures prunus.data.raster "
-        "prunus._foundation.atomic"
+        "prunus.data.layout prunus.data.paths prunus.data.decode prunus.data.unpack prunus.data.pictures "
+        "prunus.data.raster prunus._foundation.atomic"
     ).split(),
 )  # whose callers have looked at the path
 

@@ -189,3 +189,24 @@ def test_pictures_of_other_planes_are_told_of_in_every_part(tmp_path: Path) -> N
     pillow.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "test" / "images" / "b.png")
     with pytest.raises(DataError, match="b has 1 planes, but a has 3: store all pictures in colours"):
         load_pictures(tmp_path)
+
+
+def test_parts_and_masks_go_by_any_usual_name(tmp_path: Path) -> None:
+    for part, names in (("Training", ["a", "b", "c"]), ("testing", ["d"]), ("Valid", ["e", "f"])):
+        write(tmp_path / part, names, (0, 1, 2))
+        (tmp_path / part / "images").rename(tmp_path / part / "JPEGImages")
+        (tmp_path / part / "masks").rename(tmp_path / part / "Annotations")
+    found = load_pictures(tmp_path)
+    assert is_picture_set(tmp_path) and found.validation is not None
+    assert (len(found.train), len(found.validation), len(found.test)) == (3, 2, 1)
+
+
+def test_a_part_that_is_not_read_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "one" / "train", ["a", "b", "c"], (0, 1, 2))
+    write(tmp_path / "one" / "dev", ["d"], (0, 1, 2))
+    with pytest.warns(UserWarning, match="dev is not read"):
+        load_pictures(tmp_path / "one")
+    write(tmp_path / "two", ["a", "b", "c"], (0, 1, 2))
+    write(tmp_path / "two" / "test", ["d"], (0, 1, 2))
+    with pytest.raises(DataError, match="test beside pictures of its own: put these into train"):
+        load_pictures(tmp_path / "two")

@@ -194,3 +194,31 @@ def test_labels_are_not_stretched(tmp_path: Path, levels: int, read: bool) -> No
     else:
         with pytest.raises(DataError, match=f"has levels up to {levels}, which are stretched"):
             open_picture(tmp_path / "a.pgm", grey=True)
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 3), (8, 1)])
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_pictures_and_masks_are_turned_as_the_camera_says(
+    tmp_path: Path, orientation: int, turns: int, suffix: str
+) -> None:
+    """Pixels of a photograph lie as the sensor does; its mask is drawn on what is shown."""
+    image, mask = np.arange(96, dtype=np.uint8).reshape(4, 8, 3), np.arange(32, dtype=np.uint8).reshape(4, 8)
+    exif = PIL.Exif()
+    exif[0x0112] = orientation
+    options = {"webp": {"lossless": True}, "tif": {"compression": "tiff_lzw"}}
+    for name, pixels, kind in (("p", image, suffix), ("m", mask, "tif")):
+        PIL.fromarray(pixels).save(tmp_path / f"{name}.{kind}", exif=exif, **options.get(kind, {}))
+    picture, labels = open_picture(tmp_path / f"p.{suffix}"), open_picture(tmp_path / "m.tif", grey=True)
+    for found, stored in ((picture, image), (labels, mask[..., None])):
+        wanted = np.rot90(stored, turns).transpose(2, 0, 1)
+        assert found.shape == wanted.shape
+        assert torch.equal(found.read(0, 0, *wanted.shape[1:]), torch.from_numpy(wanted.copy()))
+
+
+def test_a_turned_tiff_without_compression_is_refused(tmp_path: Path) -> None:
+    """Pillow decodes its rows in the width of the turned picture."""
+    exif = PIL.Exif()
+    exif[0x0112] = 6
+    PIL.fromarray(np.zeros((4, 8), np.uint8)).save(tmp_path / "p.tif", exif=exif)
+    with pytest.raises(DataError, match="stored turned by a quarter and without compression"):
+        open_picture(tmp_path / "p.tif")

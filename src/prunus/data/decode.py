@@ -37,6 +37,7 @@ WIDE = ("I", "F")  # modes of more than 8 bits start like this
 WHOLE_NUMBERS = "I"  # and those of whole numbers like this
 _QUARTER_TURNS = (5, 6, 7, 8)  # values of the EXIF tag below
 _ORIENTATION = 0x0112
+_WIDTH, _HEIGHT = 256, 257  # tags of TIFF
 
 
 @contextmanager
@@ -71,6 +72,11 @@ def opened(
                     f"{shown(path)} has more than 8 bits per pixel ({image.mode}): convert it to 8 bits"
                     " first."
                 )
+            if image.format == "TIFF" and image.tile[0][0] == "raw" and _is_on_its_side(image):
+                raise DataError(
+                    f"{shown(path)} is stored turned by a quarter and without compression, which Pillow reads"
+                    " as noise: store it upright."
+                )
             yield image
     except PrunusError:
         raise
@@ -78,10 +84,23 @@ def opened(
         raise DataError(f"{shown(path)} is no readable {what} ({clause(error)}).") from error
 
 
+def upright(image: Image) -> Image:
+    """The picture, turned as its camera says."""
+    if image.getexif().get(_ORIENTATION, 1) == 1:
+        return image
+    turned: Image = need_pillow().ImageOps.exif_transpose(image)
+    return turned
+
+
 def upright_size(image: Image) -> tuple[int, int]:
     """(height, width) once the picture is turned as its camera says."""
-    turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
-    return (image.width, image.height) if turned else (image.height, image.width)
+    stored = getattr(image, "tag_v2", {})  # of a TIFF, whose size may be given as turned already
+    width, height = stored.get(_WIDTH, image.width), stored.get(_HEIGHT, image.height)
+    return (width, height) if _is_on_its_side(image) else (height, width)
+
+
+def _is_on_its_side(image: Image) -> bool:
+    return image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
 
 
 def need_pillow() -> Any:

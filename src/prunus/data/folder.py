@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from prunus.data import limits
-from prunus.data.decode import SUFFIXES, need_pillow, opened, upright_size
+from prunus.data.decode import SUFFIXES, need_pillow, opened, upright, upright_size
 from prunus.data.download import Progress
+from prunus.data.layout import PART_FOLDERS, folders_in, named, parts_of, pictures_and_masks, says_no_class
 from prunus.data.paths import (
     AnyPath,
     as_folder,
@@ -25,7 +26,6 @@ from prunus.data.paths import (
     is_file,
     is_folder,
     listed,
-    parts_of,
     shown,
 )
 from prunus.data.sets import ImageData, Split, statistics, stratified
@@ -66,16 +66,18 @@ def load_folder(
     root = as_folder(root)
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size must be at least 1 pixel, not {image_size}.")
-    train_root = root / "train" if is_folder(root / "train") else root
+    parts = parts_of(root)
+    train_root, test_root, held_root = parts.train, parts.test, parts.validation
     classes = _class_names(train_root)
+    _check_classes(train_root, classes)
     train = _listed(train_root, classes, complete=True)
     if len(classes) < 2:
         raise DataError(
             f"{shown(train_root)} has one class folder alone, {classes[0]}, and nothing to tell it apart"
             " from: expected one folder of images per class."
         )
-    test_root, held_root = parts_of(root) if train_root != root else (None, None)
     test, held = _others(test_root, classes, train_root), _others(held_root, classes, train_root)
+    parts.tell()
     everything = _read(train + test + held, image_size, root.name, progress, workers)
     if not test and len(train) == len(classes):
         raise DataError(
@@ -90,6 +92,27 @@ def load_folder(
     return ImageData(
         root.name, train_split, everything.subset(reported), tuple(classes), mean, std, validation
     )
+
+
+def _check_classes(place: Path, classes: Sequence[str]) -> None:
+    """Raises DataError where folders are no classes, but parts of a set, or pictures and masks."""
+    pictures, masks = pictures_and_masks(place)
+    if pictures is not None and masks is not None and len(classes) == 2:
+        raise DataError(
+            f"{shown(place)} holds pictures and masks, {shown(pictures.name)} and {shown(masks.name)}, and no"
+            " folders of classes: prunus.data.picture_sets.load_pictures reads them."
+        )
+    apart = [
+        path.name for path in named([place / name for name in classes], PART_FOLDERS) if folders_in(path)
+    ]
+    if all(map(says_no_class, classes)):  # train_images, train_masks
+        apart = list(classes)
+    if apart:
+        raise DataError(
+            f"In {shown(place)} {' and '.join(apart)} would be {'a class' if len(apart) == 1 else 'classes'}:"
+            " the parts of a set are train, test and val, each with a folder of images per class, or with"
+            " images and masks."
+        )
 
 
 def _others(root: Path | None, classes: Sequence[str], train_root: Path) -> list[tuple[Path, int]]:
@@ -206,8 +229,8 @@ def _room(count: int, planes: int, height: int, width: int) -> np.ndarray:
 def _pixels(path: Path, mode: str, height: int, width: int) -> np.ndarray:
     pillow = need_pillow()
     with opened(path, what="image") as image:
-        upright = _flat(pillow.ImageOps.exif_transpose(image), mode)
-        return np.array(pillow.ImageOps.fit(upright, (width, height), pillow.Image.Resampling.BILINEAR))
+        flat = _flat(upright(image), mode)
+        return np.array(pillow.ImageOps.fit(flat, (width, height), pillow.Image.Resampling.BILINEAR))
 
 
 def _flat(image: Image, mode: str) -> Image:

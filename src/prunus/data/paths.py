@@ -11,8 +11,6 @@ from pathlib import Path
 from prunus._foundation.wording import escaped
 from prunus.errors import DataError, clause
 
-TEST_FOLDERS = ("test", "testing")
-VALIDATION_FOLDERS = ("val", "valid", "validation")
 AnyPath = str | os.PathLike[str]
 
 
@@ -68,8 +66,8 @@ def listed(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files below a folder, links to folders not followed, in the order of the paths. Raises DataError
-    where a folder cannot be listed.
+    """All files below a folder, in the order of the paths. Raises DataError where a folder cannot be listed,
+    and for links to folders elsewhere: links are not followed, as they may lead in circles.
     """
 
     def refuse(error: OSError) -> None:
@@ -78,9 +76,21 @@ def files_below(folder: Path) -> list[Path]:
             f" ({error.strerror or clause(error)})."
         ) from error
 
-    return sorted(
-        Path(place, name) for place, _, names in os.walk(as_folder(folder), onerror=refuse) for name in names
-    )
+    found, home = list[Path](), folder.resolve()
+    for place, folders, names in os.walk(as_folder(folder), onerror=refuse):
+        for linked in (Path(place, name) for name in folders):
+            if linked.is_symlink() and not _around(home, linked.resolve()):
+                raise DataError(
+                    f"{shown(linked)} is a link to a folder, which is not followed: put the files themselves"
+                    " there, or remove it."
+                )
+        found += [Path(place, name) for name in names]
+    return sorted(found)
+
+
+def _around(one: Path, other: Path) -> bool:
+    """Whether one of two folders lies in the other."""
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def is_folder(path: Path) -> bool:
@@ -109,12 +119,3 @@ def _asked(path: Path, question: Callable[[Path], bool]) -> bool:
         return question(path)
     except (OSError, ValueError):  # a zero byte in a name, half a character
         return False
-
-
-def parts_of(root: Path) -> tuple[Path | None, Path | None]:
-    """The folders of a set that is to be tested on, and to be chosen by; what is for validation is the test
-    where there is no other.
-    """
-    test = next((root / name for name in TEST_FOLDERS if is_folder(root / name)), None)
-    held = next((root / name for name in VALIDATION_FOLDERS if is_folder(root / name)), None)
-    return (test, held) if test is not None else (held, None)

@@ -7,14 +7,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from prunus._foundation.arguments import door
 from prunus.data.folder import TEST_SHARE
-from prunus.data.paths import AnyPath, as_folder, as_path, is_folder, parts_of, shown
-from prunus.data.pictures import IGNORED, IMAGE_FOLDERS, MASK_FOLDERS, Example, examples_of, windows
+from prunus.data.layout import PART_FOLDERS, folders_in, named, parts_of, pictures_and_masks
+from prunus.data.paths import AnyPath, as_folder, as_path, is_folder, shown
+from prunus.data.pictures import IGNORED, Example, examples_of, windows
 from prunus.data.sets import from_histograms, histograms
 from prunus.errors import DataError
 
@@ -58,8 +58,8 @@ class PictureSet:
 
 def is_picture_set(root: AnyPath) -> bool:
     """Whether a folder holds pictures beside masks, or its `train` does."""
-    place = _training_part(as_path(root))
-    return all(any(is_folder(place / name) for name in names) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
+    place = as_path(root)
+    return is_folder(place) and None not in pictures_and_masks(parts_of(place).train)
 
 
 @door(DataError)
@@ -81,10 +81,15 @@ def load_pictures(root: AnyPath, seed: int = 0, block: int = 1, ignore: int = IG
         MissingExtraError: the library that reads them is not installed.
     """
     root = as_folder(root)
-    place = _training_part(root)
-    tests, held = parts_of(root)
-    apart = [part for part in (tests, held) if part is not None and place != root]
+    parts = parts_of(root)
+    place, tests, held = parts.train, parts.test, parts.validation
+    if place == root and (beside := named(folders_in(root), PART_FOLDERS)):
+        raise DataError(
+            f"{shown(root)} has {shown(beside[0].name)} beside pictures of its own: put these into train."
+        )
+    apart = [part for part in (tests, held) if part is not None]
     train, *others = examples_of([place, *apart], ignore=ignore)
+    parts.tell()
     validation = others.pop() if held is not None and others else None
     train, test = (train, others[0]) if others else hold_out(train, TEST_SHARE, seed, block)
     every = [*train, *test, *(validation or [])]
@@ -165,10 +170,6 @@ def _check_planes(examples: Sequence[Example]) -> None:
                 f"{example.name} has {example.picture.shape[0]} planes, but {examples[0].name} has {planes}:"
                 " store all pictures in colours, or all in grey levels."
             )
-
-
-def _training_part(root: Path) -> Path:
-    return root / "train" if is_folder(root / "train") else root
 
 
 def _highest(example: Example) -> int:

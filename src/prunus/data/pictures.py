@@ -12,17 +12,16 @@ import torch
 from torch import Tensor
 
 from prunus.data import limits
-from prunus.data.decode import SUFFIXES, WHOLE_NUMBERS, opened
+from prunus.data.decode import SUFFIXES, WHOLE_NUMBERS, opened, upright
 from prunus.data.folder import GREY
-from prunus.data.paths import AnyPath, as_file, as_folder, is_folder, listed, shown
+from prunus.data.layout import IMAGE_FOLDERS, MASK_FOLDERS, pictures_and_masks
+from prunus.data.paths import AnyPath, as_file, as_folder, listed, shown
 from prunus.data.raster import Raster, as_labels, no_mask
 from prunus.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_FOLDERS = ("images", "image", "imgs")
-MASK_FOLDERS = ("masks", "mask", "gt", "labels", "label")  # gt: Inria, label: AIRS
 GEOTIFF = (".tif", ".tiff")
 IGNORED = 255  # in a mask: nobody knows
 GEO_TAGS = {33550, 33922, 34264, 34735}  # scale, tie points, transformation and keys, of GeoTIFF 1.1
@@ -104,6 +103,9 @@ def open_picture(path: AnyPath, grey: bool = False) -> Picture:
             if image.width * image.height > WHOLE:
                 return _windowed(file, image, grey)
     with opened(file, labels=grey) as image:
+        if grey:
+            _check_levels(file, image)
+        image = upright(image)  # as it is shown where masks are drawn
         pixels = torch.from_numpy(_labels(file, image) if grey else np.array(_colours(image)))
     return Loaded(pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous())
 
@@ -130,8 +132,8 @@ def _colours(image: Image) -> Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _labels(path: Path, image: Image) -> np.ndarray:
-    """A mask's classes; a grey mask may have been stored with three equal planes, or in more than 8 bits."""
+def _check_levels(path: Path, image: Image) -> None:
+    """Raises DataError for a mask whose decoder, once it runs, gives other labels than are stored."""
     tiles: Any = getattr(
         image, "tile", ()
     )  # how its file is decoded: by what, where, from which byte, and how
@@ -141,10 +143,15 @@ def _labels(path: Path, image: Image) -> np.ndarray:
                 f"{shown(path)} has levels up to {how[-1]}, which are stretched when they are read: store the"
                 f" labels of a mask with levels up to {_LEVELS[0]}."
             )
+    wide = image.mode.startswith(WHOLE_NUMBERS)
+    if not wide and any(";16" in str(tile[-1]) for tile in tiles):  # of several planes it keeps high bytes
+        raise no_mask(path, f"{image.mode} in 16 bits")
+
+
+def _labels(path: Path, image: Image) -> np.ndarray:
+    """A mask's classes; a grey mask may have been stored with three equal planes, or in more than 8 bits."""
     if image.mode.startswith(WHOLE_NUMBERS):
         return as_labels(path, np.array(image))
-    if any(";16" in str(tile[-1]) for tile in tiles):  # of several planes the decoder keeps high bytes
-        raise no_mask(path, f"{image.mode} in 16 bits")
     if image.mode in ("P", "L"):
         return np.array(image)
     if image.mode in GREY:
@@ -189,11 +196,12 @@ def examples_of(
 
 def _stored(root: Path, masks: bool) -> list[Example]:
     """The examples of one folder, their masks as they are stored."""
-    pictures = _folder(root, IMAGE_FOLDERS, "pictures")
+    place, beside = pictures_and_masks(root)
+    pictures = _there(place, root, IMAGE_FOLDERS, "pictures")
     paths = list(_by_name(pictures, "pictures").values())
     if not paths:
         raise DataError(f"{shown(pictures)} has no pictures ({' '.join(sorted(SUFFIXES))}).")
-    folder = _folder(root, MASK_FOLDERS, "masks") if masks else None
+    folder = _there(beside, root, MASK_FOLDERS, "masks") if masks else None
     by_name = _by_name(folder, "masks") if folder is not None else {}
     found, held = [], 0
     for number, path in enumerate(paths):
@@ -299,11 +307,10 @@ class _Halved:
         return (self.picture.read(top, left, height, width) > 0).to(torch.uint8)
 
 
-def _folder(root: Path, names: Sequence[str], what: str) -> Path:
-    for name in names:
-        if is_folder(root / name):
-            return root / name
-    raise DataError(f"{shown(root)} has no folder of {what}: expected one of {', '.join(names)}.")
+def _there(folder: Path | None, root: Path, names: Sequence[str], what: str) -> Path:
+    if folder is None:
+        raise DataError(f"{shown(root)} has no folder of {what}: expected one of {', '.join(names)}.")
+    return folder
 
 
 def _key(path: Path) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from prunus.data import default_root, names
 from prunus.data.idx import is_idx_folder
-from prunus.data.paths import TEST_FOLDERS, VALIDATION_FOLDERS, is_folder
+from prunus.data.layout import IMAGE_FOLDERS, MASK_FOLDERS, PART_FOLDERS, parts_of
+from prunus.data.paths import is_folder
 from prunus.data.picture_sets import is_picture_set
-from prunus.data.pictures import IMAGE_FOLDERS, MASK_FOLDERS
 from prunus.errors import ConfigError
 from prunus.runs.data import Data
 
@@ -31,7 +31,7 @@ def _reads(data: Path, folder: Path) -> bool:
     home, own = data.resolve(), folder.resolve()
     if home not in own.parents:
         return False
-    inside = own.relative_to(home).parts
+    inside = [name.lower() for name in own.relative_to(home).parts]
     if is_picture_set(data):
         return bool({*IMAGE_FOLDERS, *MASK_FOLDERS} & {*inside})
-    return not is_folder(data / "train") or inside[0] in {"train", *TEST_FOLDERS, *VALIDATION_FOLDERS}
+    return parts_of(data).train == data or inside[0] in PART_FOLDERS
