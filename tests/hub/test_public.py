@@ -75,3 +75,24 @@ def test_what_looks_like_a_token_goes() -> None:
 
 def test_a_path_without_a_name_is_a_dot() -> None:
     assert [last_part(one) for one in ("/", "..", "a/..", "a/b/", r"x\y")] == [".", ".", ".", "b", "y"]
+
+
+def test_no_line_of_code_goes_out() -> None:
+    pin = {
+        "reason": "model output",
+        "operator": "add",
+        "where": "net.py:3: return self.secret(x) + y",
+        "channels": 2,
+    }
+    notes = [
+        "What holds most: model output (add, net.py:3: return self.secret(x) + y, 33% of the MACs).",
+        "the forward draws random numbers (dropout, other.py:7: x = F.dropout(x, self.secret))",
+        "The eager module fails at third.py:9: if self.secret: (ValueError).",
+    ]
+    found = without_paths({"pinned": [pin], "notes": notes})
+    assert found["pinned"] == [pin | {"where": ""}]
+    assert found["notes"] == [
+        "What holds most: model output (add, 33% of the MACs).",
+        "the forward draws random numbers (dropout)",
+        "The eager module fails at …",
+    ]

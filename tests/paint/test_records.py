@@ -18,6 +18,7 @@ from prunus.paint.records import (
     plus,
     same_dead,
     uniform,
+    without_place,
     zero_if_either,
     zero_or_unknown,
 )
@@ -69,3 +70,17 @@ def test_a_line_is_shown_with_its_code() -> None:
     assert str(Where("", 3)) == "" and str(Where("/nowhere/net.py", 3)) == "net.py:3"
     line = next(n for n, text in enumerate(linecache.getlines(__file__), 1) if text.startswith("def each"))
     assert str(Where(__file__, line)) == f"test_records.py:{line}: def each(row: Values) -> Values:"
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        ("it draws (dropout, net.py:12: x = F.dropout(x, (0.3)))", "it draws (dropout)"),
+        ("a softmax (aten._softmax, my (own) net.py:3)", "a softmax (aten._softmax)"),
+        ("a row (of an embedding) (embedding, a.py:1: {1: 2})", "a row (of an embedding) (embedding)"),
+        ("statistics (over fewer) channels", None),
+        ("sizes (1, 3) stay", None),
+    ],
+)
+def test_a_note_without_its_line(written: str, left: str | None) -> None:
+    assert without_place(written) == (written if left is None else left)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.paint.nets import difference, random_plan, randomised
-from torch import nn
+from torch import Tensor, nn
 
 import prunus
 from prunus.errors import PlanError
@@ -175,3 +176,25 @@ def test_a_plan_of_before_checksums_is_read() -> None:
     assert prunus.Plan.from_json(json.dumps(data)) == plan
     with pytest.raises(PlanError):
         prunus.Plan.from_json(json.dumps(data | {"prunus_plan": 2}))
+
+
+class Noisy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.first(x)
+        return self.last(features + torch.rand_like(features))
+
+
+def test_files_hold_no_line_of_the_users_code(tmp_path: Path) -> None:
+    """A note names the line that it is about, and files are given to strangers."""
+    model = Noisy().eval()
+    graph = prunus.trace(model, torch.randn(1, 3, 8, 8))
+    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
+    assert "test_plan.py" in plan.notes[0] and "rand_like(features)" in plan.notes[0]
+    prunus.save(prunus.compact(model, plan), tmp_path / "a.safetensors")
+    for written in (plan.to_json().encode(), (tmp_path / "a.safetensors").read_bytes()):
+        assert b"rand" in written and b"test_plan.py" not in written and b"features" not in written
+    assert not Plan.from_json(plan.to_json()).exact

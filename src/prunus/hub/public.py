@@ -12,6 +12,7 @@ from typing import Any
 
 from prunus._foundation.json_files import changed, finite_or_none
 from prunus.hub.client import without_tokens
+from prunus.paint.records import without_place
 
 _PART = r"[^\s'\"`,;:()\[\]{}<>|]"
 _PATH = re.compile(
@@ -22,24 +23,38 @@ _PATH = re.compile(
     rf"|(?<!\w)[A-Za-z]:[\\/]{_PART}+"  # C:\net.pth
     rf"|(?<![\w\\])\\\\{_PART}+"  # \\server\net.pth
 )
+_LINE = re.compile(r"[\w.-]+\.py:\d+: .*", re.DOTALL)  # net.py:12: x = F.relu(x)
 _HOME = re.compile(r"(?:/home|/Users|[A-Za-z]:[\\/]Users)[\\/][^\\/]+[\\/]?")  # its name is somebody's
 _LIBRARIES = ("timm/", "torchvision/")
 
 
 def without_paths(result: Mapping[str, Any], folder: Path | None = None) -> dict[str, Any]:
-    """The same result, in which every path is its last part alone.
+    """The same result, in which every path is its last part alone, and no line of the user's code is left.
 
     Args:
         result: of a run.
         folder: of the run, if it has one.
     """
     known = sorted({*_own(result), *_places(folder)}, key=len, reverse=True)
+    pins = result.get("pinned") or []
+    lines = sorted({str(pin.get("where") or "") for pin in pins} - {""}, key=len, reverse=True)
 
     def plain(value: Any) -> Any:
-        return without_tokens(_cut(value, known)) if isinstance(value, str) else finite_or_none(value)
+        if not isinstance(value, str):
+            return finite_or_none(value)
+        return without_tokens(_cut(_without_lines(value, lines), known))
 
     found: dict[str, Any] = changed(result, plain, keys=True)
     return found
+
+
+def _without_lines(text: str, lines: Iterable[str]) -> str:
+    """First the lines that are known, wherever they stand, and then what looks like one, to the end of its
+    note.
+    """
+    for line in lines:
+        text = text.replace(f", {line}", "").replace(line, "")
+    return _LINE.sub("…", without_place(text))
 
 
 def last_part(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,9 @@ from prunus.paint.operator_names import with_operators, without_operators
 Labels = NDArray[np.int64]
 Values = NDArray[np.float64]
 
+_PLACE = re.compile(
+    r" \(([\w.]+), \S.*?:\d+(?:: .*)?\)\Z", re.DOTALL
+)  # (dropout, net.py:12: x = F.dropout(x))
 ANCHOR = 0  # the colour that is never removed
 
 
@@ -137,6 +141,11 @@ class Where:
         code = linecache.getline(self.file, self.line).strip()
         name = Path(self.file).name
         return f"{name}:{self.line}: {code}" if code else f"{name}:{self.line}"
+
+
+def without_place(text: str) -> str:
+    """A note that ends in an operator and the user's line, without the line: files are given to strangers."""
+    return _PLACE.sub(r" (\1)", text)
 
 
 @dataclass(slots=True)

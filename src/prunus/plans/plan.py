@@ -19,6 +19,7 @@ from prunus.paint.cost import Cost
 from prunus.paint.folding import unfoldable
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.model_copy import fingerprint, named_tensors
+from prunus.paint.records import without_place
 from prunus.plans.described import describe_if_possible, rebuild_inputs
 
 _SCHEMA = 2  # 1 had no checksum, and is read as it always was
@@ -145,8 +146,11 @@ class Plan:
         return make_plan(graph, self.removed_in(graph) & ~other.removed_in(graph))
 
     def to_json(self) -> str:
-        """The plan as JSON text; `Plan.from_json` reads it back."""
+        """The plan as JSON text, without lines of the user's code in its notes; `Plan.from_json` reads it
+        back.
+        """
         data = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "graph"}
+        data["notes"] = [without_place(note) for note in self.notes]
         data["groups"] = [asdict(g) for g in self.groups]
         data["before"], data["after"] = asdict(self.before), asdict(self.after)
         data["trials"] = [asdict(t) for t in self.trials]
