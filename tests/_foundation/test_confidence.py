@@ -200,3 +200,12 @@ def test_entries_may_be_of_any_containers(each: list[Any]) -> None:
 def test_points_that_are_none_are_told(points: Any) -> None:
     with pytest.raises(TargetError, match="must return a number"):
         value_of(Rows([1, 2], lambda _: points))
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.25, 40.0, 100.0])
+def test_samples_that_lose_the_same_prove_as_little_as_those_that_agree(loss: float) -> None:
+    """A spread of zero is no certainty; each of the others has what is left of its points to lose."""
+    before = torch.full((12,), 100.0)
+    value, lowest = judged(before, before - loss, 0.95)
+    assert value == pytest.approx(100 - loss)
+    assert value - lowest == pytest.approx((100 - loss) * (1 - 0.05 ** (1 / 12)))
