@@ -97,3 +97,16 @@ def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
             check_target(path, "the file", None, source)
     for path, source in ((run / "model.onnx", str(run)), (picture, "lenet5"), (picture, "a" * 5000)):
         check_target(path, "the file", source, "b\0c")
+
+
+@pytest.mark.parametrize("name", ["nets.py", "model.safetensors", "photo.JPG", "result.json"])
+def test_a_name_of_another_kind_of_file_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"another kind of file: -o names the ONNX file, which ends in \.onnx"
+    ):
+        check_target(tmp_path / name, "the ONNX file", endings=(".onnx",))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model", "model.v2", "MODEL.ONNX"])
+def test_a_name_that_fits_or_says_nothing_passes(name: str, tmp_path: Path) -> None:
+    check_target(tmp_path / name, "the ONNX file", endings=(".onnx",))

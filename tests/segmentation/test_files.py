@@ -123,6 +123,13 @@ def test_pixels_without_a_class_are_told(tmp_path: Path, maps: int) -> None:
     assert np.array_equal(np.asarray(PIL.open(tmp_path / "look.png")), image), "nothing is coloured"
 
 
+def test_a_mask_has_the_name_of_what_it_is(tmp_path: Path) -> None:
+    save(tmp_path / "scene.png", scene()[0])
+    with pytest.raises(ConfigError, match=r"mask\.jpg is the name of another kind of picture"):
+        segment_file(Bright(), tmp_path / "scene.png", tmp_path / "mask.jpg", None, NORMALISE)
+    assert not (tmp_path / "mask.jpg").exists()
+
+
 def test_a_failure_leaves_no_mask(tmp_path: Path) -> None:
     save(tmp_path / "scene.png", scene()[0])
     with pytest.raises(DataError, match="3 planes, but the network's mean and deviation are of 1"):

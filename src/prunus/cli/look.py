@@ -102,7 +102,7 @@ def compare(
     For example: prunus compare resnet56@resnet56.th out/ --data cifar10;
     prunus compare runs/a runs/b runs/c -o compare.html
     """
-    check_target(output, "the page", *models)
+    check_target(output, "the page", *models, endings=(".html",))
     if data and (output is not None or len(models) > 2):
         raise ConfigError(
             "A chart of runs is drawn from what they recorded: leave --data out, or compare two models,"

@@ -88,7 +88,7 @@ def cascade(
             f"--held-out is a share of the training samples between 0 and 1, not {named.share:g}."
         )
     networks = [network_of(model) for model in models]
-    check_target(output, "the ONNX file", named.name, *files_of(*networks))
+    check_target(output, "the ONNX file", named.name, *files_of(*networks), endings=(".onnx",))
     shape = networks[0].input_shape if networks else None
     source = read_data(named, shape[-1] if shape else None, watch)
     _of_classes(source)

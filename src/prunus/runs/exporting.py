@@ -62,7 +62,7 @@ def export(
             or the network cannot be exported.
     """
     output, network = Path(output), network_of(model)
-    check_target(output, "the ONNX file", *files_of(network))
+    check_target(output, "the ONNX file", *files_of(network), endings=(".onnx",))
     onnx_file.require()
     watch("building the model", 0, 0)
     opened = open_network(network)

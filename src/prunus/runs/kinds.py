@@ -4,7 +4,7 @@ take apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +29,9 @@ OTHERS = {
 ARCHIVES = (".zip", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar")
 RECORDS = (".json", ".toml", ".yaml", ".yml", ".html", ".csv", ".txt", ".jsonl")
 MODULES = (".py", ".ipynb")
+OURS = (".onnx", ".ort", ".safetensors", ".prunus")
+PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".pdf", ".png", ".svg", ".tif", ".tiff", ".webp")
+SAYING = frozenset((*WEIGHTS, *OTHERS, *ARCHIVES, *RECORDS, *MODULES, *OURS, *PICTURES))  # what a file holds
 
 
 def check_kind(text: str) -> None:
@@ -103,17 +106,25 @@ def check_own(path: Path, text: str) -> None:
         )
 
 
-def check_target(path: Path | None, what: str, *sources: Path | str | None) -> None:
-    """Raises ConfigError where a file that is to be written is a folder, would lie in a file, or is what the
-    command reads; FileFormatError where it is a pipe or a device.
+def check_target(
+    path: Path | None, what: str, *sources: Path | str | None, endings: Sequence[str] = ()
+) -> None:
+    """Raises ConfigError where a file that is to be written is a folder, would lie in a file, is what the
+    command reads, or has the name of another kind of file; FileFormatError where it is a pipe or a device.
 
     Args:
         path: the file; None = none is written.
         what: it is.
         sources: what is read, as the user named it: files, folders of runs, NAME@WEIGHTS.
+        endings: of names for what is written; names that say nothing are taken as well.
     """
     if path is None:
         return
+    if endings and path.suffix.lower() in SAYING - {*endings}:
+        raise ConfigError(
+            f"{path} is the name of another kind of file: -o names {what}, which ends in"
+            f" {' or '.join(endings)}."
+        )
     from prunus.storage.lock import check_file, check_place
 
     check_place(path)

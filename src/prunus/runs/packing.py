@@ -110,9 +110,9 @@ def pack(
     network, wanted = network_of(model), data_of(data, settings.seed)
     if wanted is None:
         raise ConfigError("Packing looks at what layers get, so it needs data (--data).")
-    check_target(output, "the coded file", wanted.name, *files_of(network))
+    check_target(output, "the coded file", wanted.name, *files_of(network), endings=(".prunus",))
     if report is not None:
-        check_target(Path(report), "the report", wanted.name, *files_of(network))
+        check_target(Path(report), "the report", wanted.name, *files_of(network), endings=(".html",))
         if Path(report).resolve() == output.resolve():
             raise ConfigError(f"{report} is the coded file: the report is another.")
         coding_page.require()

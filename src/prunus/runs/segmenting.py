@@ -25,7 +25,7 @@ from prunus.runs.kinds import check_target
 from prunus.runs.settings import Network, files_of, network_of
 from prunus.runs.texts import parse_planes
 from prunus.segmentation import Confusion
-from prunus.segmentation.files import lost_place, mask_rows, segment_file, without_class
+from prunus.segmentation.files import MASK_SUFFIXES, lost_place, mask_rows, segment_file, without_class
 from prunus.segmentation.metrics import classes_of, maps_of, together
 from prunus.segmentation.predict import predict, reader
 from prunus.tasks import MeanIoU
@@ -88,7 +88,7 @@ def segment(
     target = image.with_name(f"{image.stem}-mask{suffix}") if output is None else Path(output)
     shown = target.with_name(f"{image.stem}-overlay.png") if overlay else None
     for path in (target, *((shown,) if shown else ())):
-        check_target(path, "the mask", image, *files_of(network))
+        check_target(path, "the mask", image, *files_of(network), endings=MASK_SUFFIXES)
     if shown is not None and shown.name == target.name:
         raise ConfigError(f"{target} is what the overlay is called: -o names the mask, another file.")
     watch("building the model", 0, 0)

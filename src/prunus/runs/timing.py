@@ -93,7 +93,7 @@ def latency(
     if not len(models):
         raise ConfigError("There is no network to time: give one at least.")
     settings, networks = settings or LatencySettings(), [network_of(model) for model in models]
-    check_target(output, "a JSON file", *files_of(*networks))
+    check_target(output, "a JSON file", *files_of(*networks), endings=(".json",))
     named, asked = data_of(data, 0), next((one.input_shape for one in networks if one.input_shape), None)
     source = read_data(named, asked[-1] if asked else None, watch) if named else None
     watch("building the models", 0, 0)

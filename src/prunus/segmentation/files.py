@@ -19,7 +19,7 @@ from prunus._foundation.atomic import write_atomically
 from prunus._foundation.finite import NO_CLASS
 from prunus._foundation.warned import warn
 from prunus.data import limits
-from prunus.data.decode import need_pillow
+from prunus.data.decode import SUFFIXES, need_pillow
 from prunus.data.paths import AnyPath, as_path, shown
 from prunus.data.pictures import GEOTIFF, Picture, georeferenced, open_picture
 from prunus.data.raster import need_rasterio, opened_raster
@@ -30,6 +30,7 @@ from prunus.storage import fileset
 from prunus.storage.lock import file_lock
 from prunus.training.feeding import Normalise
 
+MASK_SUFFIXES = (".png", *GEOTIFF)
 LARGEST_SIDE = 2048  # of an overlay [pixels]
 COLOURS = (
     (0, 0, 0),
@@ -70,13 +71,18 @@ def segment_file(
 
     Raises:
         DataError: no readable picture, or one with other planes than `normalise` has.
-        ConfigError: a network whose outputs are no logits of every pixel, or of more than 65,536 classes; a
-            mask that is too large for another format than TIFF; or another process is writing it, or its
-            folder cannot be written to.
+        ConfigError: a mask with the name of another kind of picture; a network whose outputs are no logits
+            of every pixel, or of more than 65,536 classes; a mask that is too large for another format than
+            TIFF; or another process is writing it, or its folder cannot be written to.
         FileFormatError: a file that cannot be written.
         MissingExtraError: a library that reads or writes the format is not installed.
     """
     source, mask_file = as_path(source), as_path(mask_file)
+    if mask_file.suffix.lower() in SUFFIXES - {*MASK_SUFFIXES}:
+        raise ConfigError(
+            f"{shown(mask_file.name)} is the name of another kind of picture: masks are PNG files, or"
+            " GeoTIFFs, so let it end in .png or .tif."
+        )
     fileset.check(mask_file.parent, [mask_file.name])
     with (
         file_lock(mask_file),
