@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import copy
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
+import prunus
 from prunus.errors import HubError
 from prunus.hub import About, card_of
+from prunus.hub.contents import _call
 from prunus.hub.public import without_paths
 from prunus.report import words
 
@@ -197,3 +202,42 @@ def test_a_name_is_shown_as_it_is_where_it_is_code(result: dict[str, Any]) -> No
     result["model"]["name"], result["command"] = "my_nets:Unet_[2]*", "prunus prune 'a_b*[1]' \\ -o x"
     text = card_of(result, "a/b", About(alone=False))
     assert "`my_nets:Unet_[2]*`" in text and "```\nprunus prune 'a_b*[1]' \\ -o x\n```" in text
+
+
+class Texts(nn.Module):
+    """Takes numbers of words by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.first, self.last = nn.Embedding(50, 8), nn.Linear(8, 16), nn.Linear(16, 2)
+
+    def forward(self, ids: Tensor, weights: Tensor) -> Tensor:
+        features = torch.relu(self.first(self.words(ids)))
+        return self.last((features * weights[..., None]).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (
+            {"ids": torch.zeros(1, 5, dtype=torch.int64), "weights": torch.zeros(1, 5)},
+            "model(ids=torch.zeros(1, 5, dtype=torch.int64), weights=torch.randn(1, 5))",
+        ),
+        (
+            (torch.zeros(1, 5, dtype=torch.int64), torch.zeros(1, 5)),
+            "model(torch.zeros(1, 5, dtype=torch.int64), torch.randn(1, 5))",
+        ),
+    ],
+)
+def test_the_network_is_called_as_it_is(
+    result: dict[str, Any], tmp_path: Path, inputs: Any, said: str
+) -> None:
+    """Text was to be called with one tensor of random numbers, which no embedding takes."""
+    model = Texts().eval()
+    graph = prunus.trace(model, inputs)
+    small = prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph), rate=0.5))
+    prunus.save(small, tmp_path / "a.safetensors")
+    call = _call(tmp_path / "a.safetensors")
+    assert call == said
+    assert f"outputs = {said}\n" in card_of(result, "me/net", About(call=call))
+    assert eval(call, {"model": small, "torch": torch}).shape == (1, 2)

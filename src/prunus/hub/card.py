@@ -41,12 +41,14 @@ class About:
         control: the metric [points] of the dense network after it was trained exactly as the compact one was;
             None = nobody measured it.
         alone: the network is loaded without its dense one being given.
+        call: how it is called, as code; "" = with one tensor of the shape that the result says.
     """
 
     license: str = ""
     base_model: str = ""
     control: float | None = None
     alone: bool = True
+    call: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self, HubError)
@@ -223,12 +225,12 @@ def _machine(result: Mapping[str, Any]) -> str:
 
 def _loading(result: Mapping[str, Any], repo_id: str, about: About) -> Iterator[str]:
     name, shape = result["model"]["name"], result["model"].get("input_shape") or []
-    call = f"model(torch.randn({', '.join(map(str, shape))}))" if shape else "model(inputs)"
+    usual = f"model(torch.randn({', '.join(map(str, shape))}))" if shape else "model(inputs)"
     build = "" if about.alone else ", build=build_dense"
     yield (
         "```python\nimport prunus, torch  # pip install 'prunus[hub]'\n"
         f'model = prunus.from_pretrained("{repo_id}"{build})  # revision= pins a commit\n'
-        f"outputs = {call}\n```"
+        f"outputs = {about.call or usual}\n```"
     )
     if not about.alone:
         yield (

@@ -11,14 +11,18 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from prunus import storage
 from prunus._foundation.scratch import scratch_folder
 from prunus._foundation.system_faults import no_room
 from prunus.errors import FileFormatError, HubError, PrunusError, clause
 from prunus.hub.public import without_paths
 from prunus.methods.common import Outcome
 from prunus.models.catalogue import build_recorded, is_plain_name
+from prunus.plans.described import rebuild_inputs
+from prunus.plans.plan import Plan
 from prunus.report.result import Result, read, understood
 from prunus.runs.describe import files as described
 from prunus.runs.records import RESULT_FILE, TRAINING_FILE
@@ -68,12 +72,14 @@ class Contents:
         models: files of networks and plans, by the names that they get.
         alone: whether the network is loaded without its dense one being given.
         folder: of the run, where there is one: its result may be anybody's.
+        call: the network, called with made-up inputs of its kinds, as code; "" = nobody knows them.
     """
 
     result: Mapping[str, Any]
     models: Mapping[str, Path]
     alone: bool
     folder: Path | None = None
+    call: str = ""
 
     def records(self) -> dict[str, bytes]:
         """`result.json` and `config.json`."""
@@ -196,7 +202,6 @@ def _written(out: Outcome, made: Made, place: Path) -> dict[str, Any]:
 def _input_shape(out: Outcome) -> list[int]:
     """What the network is called with."""
     from prunus.deploy.inputs import main_shape
-    from prunus.plans.described import rebuild_inputs
 
     return list(main_shape(rebuild_inputs(out.plan.inputs)) or ()) if out.plan.inputs else []
 
@@ -216,15 +221,41 @@ def _checked(result: dict[str, Any], folder: Path, made: Made, shown: Path | Non
         raise FileFormatError(str(error).replace(str(folder), str(shown))) from error
     named = {key: models[name] for key, name in MODELS.items() if name in models}
     result = result | {"model": model, "files": described(named, folder)}
-    return Contents(without_paths(result, shown), models, alone)
+    return Contents(without_paths(result, shown), models, alone, call=_call(models[MODEL_FILE]))
+
+
+def _call(file: Path) -> str:
+    """The network of a file, called with tensors of the shapes and types that its plan was made for."""
+    try:
+        plan = Plan.from_json(str(storage.read_header(file).get("plan") or ""))
+        args, kwargs = rebuild_inputs(plan.inputs)
+    except PrunusError:  # it has none, or one that says nothing of inputs
+        return ""
+    named = {"": args} | {f"{name}=": (value,) for name, value in kwargs.items()}
+    said = [(name, _input(value)) for name, values in named.items() for value in values]
+    if any(not text for _, text in said) or not all(name.isidentifier() for name in kwargs):
+        return "model(inputs)"
+    return f"model({', '.join(name + text for name, text in said)})"
+
+
+def _input(value: Any) -> str:
+    """An input as code; "" for what a line has no room for."""
+    if not isinstance(value, Tensor):
+        return repr(value) if value is None or isinstance(value, (bool, int, float)) else ""
+    shape = ", ".join(map(str, value.shape))
+    if not value.is_floating_point():
+        return f"torch.zeros({shape}, dtype={value.dtype})"
+    return (
+        f"torch.randn({shape})"
+        if value.dtype == torch.float32
+        else f"torch.randn({shape}, dtype={value.dtype})"
+    )
 
 
 def _loads_alone(file: Path, model: Mapping[str, Any], named: bool) -> bool:
     """Whether `from_pretrained` needs no `build`, by trying it. Raises HubError where it does although the
     dense network was named.
     """
-    from prunus import storage
-
     name, options = str(model.get("name", "")), model.get("options") or {}
 
     def dense() -> nn.Module:

@@ -90,7 +90,7 @@ def push_to_hub(
         require()
     about = About(license, base_model, control)
     with contents_of(out, Made(name, options, task)) as contents:
-        about = About(license, base_model, control, contents.alone)
+        about = About(license, base_model, control, contents.alone, contents.call)
         with understood(f"The record in {contents.folder}", PURPOSE) if contents.folder else nullcontext():
             text = card_of(contents.result, repo_id, about)
             written = contents.records() | {CARD_FILE: text.encode(errors="backslashreplace")}
