@@ -147,3 +147,20 @@ def test_files_of_two_sets_in_a_folder_are_named(tmp_path: Path) -> None:
     (tmp_path / "other-train-images-idx3-ubyte").write_bytes(b"")
     with pytest.raises(DataError, match="keep the files of one set in a folder"):
         load(tmp_path)
+
+
+def test_validation_files_of_a_set_are_what_is_held_out(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    counts = {"train": 20, "val": 6, "t10k": 10}
+    for part, count in counts.items():
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx_bytes(draw.integers(0, 256, (count, 6, 5))))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(count) % 2))
+    data = load(tmp_path)
+    assert data.validation is not None
+    assert [len(part) for part in (data.train, data.validation, data.test)] == list(counts.values())
+    (tmp_path / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(DataError, match="holds t10k-images-idx3-ubyte, and no labels that belong to it"):
+        load(tmp_path)
+    (tmp_path / "t10k-images-idx3-ubyte").unlink()
+    without = load(tmp_path)
+    assert without.validation is None and (len(without.train), len(without.test)) == (20, 6)

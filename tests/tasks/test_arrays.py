@@ -240,3 +240,16 @@ def test_maps_are_binary_in_all_parts_or_in_none(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", **parts, test_targets=other)
     ((_, found),) = npz_task(tmp_path / "b.npz").batches("test")
     assert torch.equal(found, torch.from_numpy(other.astype(np.int64)))
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "missing"), [((1, 2), (1, 2), "class 0"), ((1, 3), (4, 4), "classes 0, 2, 4")]
+)
+def test_classes_that_nothing_is_trained_on_are_told(
+    tmp_path: Path, train: tuple[int, int], test: tuple[int, int], missing: str
+) -> None:
+    inputs = np.zeros((20, 2, 8), np.float32)
+    named = {"train_y": np.repeat(train, 10), "test_y": np.repeat(test, 10)}
+    np.savez(tmp_path / "a.npz", train_x=inputs, test_x=inputs, **named)
+    with pytest.warns(UserWarning, match=f"no training samples of {missing}: labels are numbers from 0"):
+        npz_task(tmp_path / "a.npz")

@@ -17,7 +17,7 @@ from torch import Tensor
 from prunus.data import limits
 from prunus.data.download import Progress, fetch
 from prunus.data.paths import AnyPath, as_folder, as_path, is_file, listed, shown
-from prunus.data.sets import ImageData, Split, statistics, stratified
+from prunus.data.sets import ImageData, Split, statistics, stratified, tell_missing
 from prunus.data.unpack import take, unpacked
 from prunus.errors import DataError
 
@@ -26,7 +26,11 @@ STYLES = tuple(f"{separator}ubyte{suffix}" for separator in "-." for suffix in (
 UNSIGNED_BYTE = 8  # the only type code that these sets use
 MOST_AXES = 8
 TEST_SHARE = 0.2  # held out of a set that has no test files
-_FILE = re.compile(r"(.*?)(train|t10k|test)[-_.](images|labels)[-_.]idx\d[-_.]ubyte(\.gz)?", re.IGNORECASE)
+_PARTS = {"train": "train", "t10k": "test", "test": "test"}
+_FILE = re.compile(
+    r"(.*?)(train|t10k|test|val|valid|validation)[-_.](images|labels)[-_.]idx\d[-_.]ubyte(\.gz)?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -133,30 +137,53 @@ def is_idx_folder(root: AnyPath) -> bool:
 
 def load_idx_folder(root: AnyPath) -> ImageData:
     """Read a set of one's own from a folder of idx files: `train-images-idx3-ubyte`,
-    `train-labels-idx1-ubyte`, and `t10k` or `test` likewise.
+    `train-labels-idx1-ubyte`, and `t10k` or `test`, and `val`, likewise.
 
     Names may begin with the name of the set (`emnist-letters-train-…`), and files may be gzipped. Classes are
-    numbered from 0 to the highest label; mean and deviation are those of the training images. Without test
-    files a fifth of every class is held out.
+    numbered from 0 to the highest label; mean and deviation are those of the training images.
+    Without test files those for validation are the test; without both a fifth of every class is held out.
 
-    Raises DataError for damaged files, test images of another size, or files of two sets.
+    Raises DataError for damaged files, images of other sizes or without labels, or files of two sets.
     """
     root = as_folder(root)
     files = _files_in(root)
-    pair = files.get(("test", "images")), files.get(("test", "labels"))
-    train = _split(files["train", "images"], files["train", "labels"])
-    if pair[0] is None or pair[1] is None:
+    parts = {part: _part(files, part, root) for part in ("train", "test", "validation")}
+    train = parts["train"]
+    assert train is not None  # `files` has them: it is such a folder
+    for part, split in parts.items():
+        if split is not None:
+            _same_size(train, split, files["train", "images"], files[part, "images"])
+    test, validation = parts["test"], parts["validation"]
+    if test is None:
+        test, validation = validation, None
+    if test is None:
         kept, held = stratified(train.labels, TEST_SHARE, seed=0)
         train, test = train.subset(kept), train.subset(held)
-    else:
-        test = _split(pair[0], pair[1])
-        _same_size(train, test, files["train", "images"], pair[0])
-    classes = 1 + max(int(part.labels.max()) for part in (train, test) if len(part))
-    return ImageData(root.name, train, test, tuple(map(str, range(classes))), *statistics(train.images))
+    every = [part for part in (train, test, validation) if part is not None and len(part)]
+    classes = tuple(map(str, range(1 + max(int(part.labels.max()) for part in every))))
+    tell_missing(train.labels, len(classes), shown(root))
+    return ImageData(root.name, train, test, classes, *statistics(train.images), validation)
+
+
+def _part(files: Mapping[tuple[str, str], Path], part: str, root: Path) -> Split | None:
+    """A part of a set; None where it has no files. Raises DataError for images without labels, or the other
+    way round.
+    """
+    images, labels = files.get((part, "images")), files.get((part, "labels"))
+    if images is None and labels is None:
+        return None
+    if images is None or labels is None:
+        there = images or labels
+        assert there is not None
+        raise DataError(
+            f"{shown(root)} holds {shown(there.name)}, and no {'labels' if images else 'images'} that belong to"
+            " it: add them, or take it away."
+        )
+    return _split(images, labels)
 
 
 def _files_in(root: Path) -> dict[tuple[str, str], Path]:
-    """The idx files of a folder by part ("train" or "test") and kind ("images" or "labels"); raises DataError
+    """The idx files of a folder by part ("train", "test" or "validation") and kind ("images" or "labels"); raises DataError
     where there are two of one.
     """
     found: dict[tuple[str, str], Path] = {}
@@ -164,7 +191,7 @@ def _files_in(root: Path) -> dict[tuple[str, str], Path]:
         match = _FILE.fullmatch(path.name)
         if match is None or not is_file(path):
             continue
-        key = "train" if match[2].lower() == "train" else "test", match[3].lower()
+        key = _PARTS.get(match[2].lower(), "validation"), match[3].lower()
         if key in found:
             raise DataError(
                 f"{shown(root)} holds {found[key].name} and {path.name}: keep the files of one set in a"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from prunus._foundation.arguments import check_fields
+from prunus._foundation.warned import warn
 from prunus.errors import DataError
 
 
@@ -98,6 +99,17 @@ class ImageData:
                 " add more, or samples of its own for validation."
             )
         return self.train.subset(kept), self.train.subset(held)
+
+
+def tell_missing(labels: Tensor, classes: int, name: str) -> None:
+    """Warn of classes that no training sample has, as of labels that begin at 1."""
+    missing = (torch.bincount(labels.flatten(), minlength=classes) == 0).nonzero().flatten().tolist()
+    if missing:
+        shown = f"{', '.join(map(str, missing[:8]))}{' …' if len(missing) > 8 else ''}"
+        warn(
+            f"{name} has no training samples of class{'es' if len(missing) > 1 else ''} {shown}: labels are"
+            " numbers from 0, and every class up to the highest has an output."
+        )
 
 
 def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from prunus._foundation.arguments import checked
 from prunus.data.npz import Arrays, Part, read_npz, tensor_of
 from prunus.data.paths import AnyPath, as_path, shown
 from prunus.data.pictures import IGNORED
-from prunus.data.sets import Split, statistics, stratified
+from prunus.data.sets import Split, statistics, stratified, tell_missing
 from prunus.errors import DataError
 from prunus.segmentation.losses import cross_entropy
 from prunus.tasks.regression import regression
@@ -62,6 +62,8 @@ def npz_task(
     inputs = {part: _inputs(arrays) for part, arrays in found.items()}
     kind, targets = _targets(found, inputs["train"], ignore, name)
     classes = () if kind == "numbers" else _classes(targets, IGNORED if kind == "maps" else None, name)
+    if kind == "classes":
+        tell_missing(targets["train"], len(classes), name)
     split: dict[Part, tuple[Tensor, Tensor]] = {part: (inputs[part], targets[part]) for part in found}
     _hold_out(split, "test", TEST_SHARE, 0, kind, name)
     every = split["train"]  # scales are those of all of them, so that they are the same whatever is held out
