@@ -209,3 +209,16 @@ def test_samples_that_lose_the_same_prove_as_little_as_those_that_agree(loss: fl
     value, lowest = judged(before, before - loss, 0.95)
     assert value == pytest.approx(100 - loss)
     assert value - lowest == pytest.approx((100 - loss) * (1 - 0.05 ** (1 / 12)))
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 1.0])
+def test_a_tolerance_in_points_of_a_hundred_for_shares_of_one_is_told(tolerance: float) -> None:
+    """Half of all samples may be lost then."""
+    shares = torch.ones(100).double()
+    with pytest.warns(
+        UserWarning, match=f"from 0 to 1, and a tolerance has its unit: {tolerance:g} of 1 may"
+    ):
+        check_provable(shares, tolerance, 0.95)
+    check_provable(shares, 0.05, 0.95)
+    check_provable(100 * shares, 5.0, 0.95)
+    check_provable(torch.zeros(100), tolerance, 0.95)

@@ -23,3 +23,13 @@ def test_planes() -> None:
     for wrong in ("a", "1,2"):
         with pytest.raises(ConfigError, match=r"--std takes one number per plane \(3\)"):
             parse_planes(wrong, 3, "std")
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "meant"),
+    [("123.675,116.28,103.53", "mean", "0.485, 0.456, 0.406"), ("58.395", "std", "0.229")],
+)
+def test_levels_are_no_shares(text: str, what: str, meant: str) -> None:
+    """As other tools write the mean of photographs: networks were called with next to nothing in silence."""
+    with pytest.raises(ConfigError, match=rf"from 0 to 1, not of levels .* \(did you mean {meant}\?\)"):
+        parse_planes(text, 3, what)

@@ -11,7 +11,7 @@ from prunus.data import Split, load
 from prunus.errors import ConfigError, DataError
 from prunus.training import Shuffled, TrainConfig, augmented, batches, train
 from prunus.training.config import size_factor
-from prunus.training.feeding import Feed, alternating, resized
+from prunus.training.feeding import Feed, alternating, check_scale, resized
 
 NORMALISE = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
@@ -233,3 +233,8 @@ def test_a_training_shifts_images_as_far_as_its_settings_say() -> None:
         normalise=((0.0,), (1.0,)),
     )
     assert min(whites) == 5 * 5 and max(whites) == 8 * 8
+
+
+def test_a_scale_of_levels_is_told() -> None:
+    with pytest.raises(DataError, match=r"did you mean 0\.485, 0\.456, 0\.406 and 0\.229, 0\.224, 0\.225"):
+        check_scale(noise(4).images, ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))

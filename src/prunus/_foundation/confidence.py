@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
+from prunus._foundation.warned import warn
 from prunus._foundation.wording import given
 from prunus.errors import TargetError
 
 DRAWS = 500  # of the bootstrap
+MUCH = 0.1  # of a share of one, for a tolerance
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +63,16 @@ def check(tolerance: float, confidence: float) -> None:
 
 def check_provable(baseline: Metric, tolerance: float, confidence: float) -> None:
     """Raise TargetError where so few samples cannot show that the tolerance is kept, even if nothing changes
-    on them, or where they have no number of points: before any work is done.
+    on them, or where they have no number of points: before any work is done. Warns of a tolerance in percent
+    for a metric in shares of one.
     """
     _check_finite(baseline)
+    if isinstance(baseline, Tensor) and tolerance >= MUCH and _are_shares(baseline):
+        warn(
+            f"The metric gives every sample from 0 to 1, and a tolerance has its unit: {tolerance:g} of"
+            f" {float(baseline.double().mean()):.3g} may be lost. If points of a hundred were meant, let the"
+            " metric give 0 to 100."
+        )
     if not isinstance(baseline, Tensor) or confidence <= 0.5 or len(torch.unique(baseline)) > 2:
         return  # points of many values show by their spread what they leave open
     count, largest = len(baseline), _largest(baseline)
@@ -129,6 +138,11 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
     left = max(_largest(baseline), _largest(found)) - max(float(losses[usual]), 0.0)
     unseen = alike * unseen_loss(len(lost), max(left, 0.0), confidence)
     return value_of(found), value_of(baseline) - float(lost.mean()) - math.hypot(doubt, unseen)
+
+
+def _are_shares(points: Tensor) -> bool:
+    """Whether all lie between 0 and 1, and some are more than 0."""
+    return bool(((points >= 0) & (points <= 1)).all()) and bool((points > 0).any())
 
 
 def _check_finite(baseline: Metric) -> None:

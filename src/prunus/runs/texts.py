@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from prunus._foundation.sizes import shape_fault
+from prunus._foundation.sizes import levels_fault, shape_fault
 from prunus.errors import ConfigError
 
 
@@ -45,4 +45,6 @@ def parse_planes(text: str, planes: int | None, what: str) -> tuple[float, ...] 
         raise ConfigError(
             f"--{what} takes finite numbers{' above 0' if what == 'std' else ''}, not {text[:60]!r}."
         )
+    if fault := levels_fault(*((values, ()) if what == "mean" else ((), values))):
+        raise ConfigError(f"--{what} {text[:60]}: {fault}.")
     return values * planes if planes is not None and len(values) == 1 else values

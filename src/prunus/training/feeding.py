@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prunus._foundation.arguments import at_least, checked, shaped
+from prunus._foundation.sizes import levels_fault
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.training.config import Augment, TrainConfig
@@ -260,6 +261,8 @@ def check_scale(images: Tensor, normalise: Normalise) -> tuple[Tensor, Tensor]:
         raise DataError(f"Deviations must be above 0, not {std.tolist()}.")
     if not bool(mean.isfinite().all()):
         raise DataError(f"Means must be numbers, not {mean.tolist()}.")
+    if fault := levels_fault(mean.tolist(), std.tolist()):
+        raise DataError(f"Normalisation: {fault}.")
     return mean, std
 
 
