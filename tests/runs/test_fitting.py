@@ -13,6 +13,7 @@ from prunus.runs.data import Data, Source, open_network, read_data
 from prunus.runs.fitting import fitted
 from prunus.runs.loading import Opened
 from prunus.runs.settings import Network
+from prunus.tasks.words import record_of
 
 OTHER = ((0.25,), (0.5,))
 
@@ -68,3 +69,45 @@ def test_classes_of_other_names_are_told_of() -> None:
     found, (note,) = fitted(source, opened(source, classes=tuple(reversed(names))))
     assert found is source and "The classes of out are 9, 8, 7, 6 …, and those of digits 0, 1, 2, 3 …" in note
     assert not fitted(source, opened(source, classes=names))[1]
+
+
+def _tiles(folder: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    draw = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+        for row in range(6):
+            for column in range(6):
+                pixels = draw.integers(0, 256 if kind == "images" else 3, (32, 32), dtype=np.uint8)
+                pillow.fromarray(pixels).save(folder / kind / f"town_{row}_{column}.png")
+
+
+def _tested(source: Source) -> list[str]:
+    assert source.pictures is not None
+    return [example.name for example in source.pictures.test]
+
+
+def test_what_is_reported_on_is_the_same_for_every_seed(tmp_path: Path) -> None:
+    """A network was reported on pictures that it was trained on, once the second command had another seed."""
+    _tiles(tmp_path)
+    read = {seed: read_data(Data(str(tmp_path), seed=seed)) for seed in (0, 1)}
+    assert _tested(read[0]) == _tested(read[1])
+    few = {seed: read_data(Data(str(tmp_path), seed=seed, limit=3)) for seed in (0, 1)}
+    assert _tested(few[0]) == _tested(few[1]) and set(_tested(few[0])) < set(_tested(read[0]))
+    drawn = [read_data(Data("digits", seed=seed, limit=30)).task() for seed in (0, 1)]
+    assert np.array_equal(*(task.samples("test").images for task in drawn))
+    assert not np.array_equal(*(task.samples("train").images for task in drawn))
+
+
+def test_tiles_are_held_out_in_the_squares_that_a_network_was_trained_with(tmp_path: Path) -> None:
+    _tiles(tmp_path)
+    source, blocks = (read_data(Data(str(tmp_path), block=block)) for block in (1, 3))
+    assert blocks.task().block == 3 and record_of(blocks.task())["block"] == 3  # type: ignore[attr-defined]
+    network = replace(open_network(Network("unet"), source), name="out")
+    found, (note,) = fitted(source, replace(network, block=3))
+    assert _tested(found) == _tested(blocks) != _tested(source)
+    assert note == "Tiles are held out in squares of 3 a side, as out was trained."
+    assert fitted(blocks, replace(network, block=3)) == (blocks, ())
+    assert fitted(source, network) == (source, ())
+    _, (said,) = fitted(source, replace(network, block=3), replace(network, block=2, name="other"))
+    assert "some of those that are reported on were trained on" in said

@@ -176,15 +176,15 @@ def _part(files: Mapping[tuple[str, str], Path], part: str, root: Path) -> Split
         there = images or labels
         assert there is not None
         raise DataError(
-            f"{shown(root)} holds {shown(there.name)}, and no {'labels' if images else 'images'} that belong to"
-            " it: add them, or take it away."
+            f"{shown(root)} holds {shown(there.name)}, and no {'labels' if images else 'images'} that belong"
+            " to it: add them, or take it away."
         )
     return _split(images, labels)
 
 
 def _files_in(root: Path) -> dict[tuple[str, str], Path]:
-    """The idx files of a folder by part ("train", "test" or "validation") and kind ("images" or "labels"); raises DataError
-    where there are two of one.
+    """The idx files of a folder by part ("train", "test" or "validation") and kind ("images" or "labels");
+    raises DataError where there are two of one.
     """
     found: dict[tuple[str, str], Path] = {}
     for path in listed(root):

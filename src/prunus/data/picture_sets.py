@@ -35,6 +35,7 @@ class PictureSet:
         std: standard deviation likewise.
         validation: pictures with masks to choose by, where the set has some of its own; `hold_out` gives some
             otherwise.
+        block: side of the squares of tiles that are held out together [tiles].
     """
 
     name: str
@@ -44,6 +45,7 @@ class PictureSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     validation: list[Example] | None = None
+    block: int = 1
 
     @property
     def normalise(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -97,7 +99,7 @@ def load_pictures(root: AnyPath, seed: int = 0, block: int = 1, ignore: int = IG
     if not any(highest[: len(train)]):
         raise DataError(f"The masks of {shown(place)} hold class 0 alone: there is nothing to find.")
     _check_planes(every)
-    return PictureSet(root.name, train, test, 1 + max(highest), *statistics(train), validation)
+    return PictureSet(root.name, train, test, 1 + max(highest), *statistics(train), validation, block)
 
 
 def hold_out(

@@ -5,10 +5,12 @@ planes goes before what other data say of theirs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from prunus.runs.data import Source, is_own
+from prunus.errors import DataError
+from prunus.runs.data import Source, is_own, read_data
 
 if TYPE_CHECKING:
     from prunus.runs.loading import Opened
@@ -22,13 +24,17 @@ def fitted(source: Source, *networks: Opened) -> tuple[Source, tuple[str, ...]]:
     somebody typed another mean or deviation, or a function of the user's chose them; and what a reader should
     know where that is not as the data say, or where classes have other names.
     """
+    source, alike = _held_out_alike(source, networks)
     said = [one for one in networks if one.normalise is not None]
     own = _normalise(source)
     notes = [
-        f"The classes of {one.name} are {_list(one.classes)}, and those of {source.data.name}"
-        f" {_list(classes)}: they are compared by their order."
-        for one in networks
-        if one.classes and (classes := source.task().classes) and one.classes != classes
+        *alike,
+        *(
+            f"The classes of {one.name} are {_list(one.classes)}, and those of {source.data.name}"
+            f" {_list(classes)}: they are compared by their order."
+            for one in networks
+            if one.classes and (classes := source.task().classes) and one.classes != classes
+        ),
     ]
     if not said or own is None:
         return source, tuple(notes)
@@ -51,6 +57,25 @@ def fitted(source: Source, *networks: Opened) -> tuple[Source, tuple[str, ...]]:
         f" {_words(first.normalise)}, and not by their own {_words(own)}; --mean and --std say otherwise."
     )
     return _with(source, first.normalise), tuple(notes)
+
+
+def _held_out_alike(source: Source, networks: Sequence[Opened]) -> tuple[Source, tuple[str, ...]]:
+    """Tiles of pictures held out in the squares in which they were when a network was trained, unless
+    somebody typed others: it would be judged on tiles that it has seen.
+    """
+    blocks = {one.block: one.name for one in networks if one.block > 1}
+    if source.pictures is None or source.data.block > 1 or not blocks:
+        return source, ()
+    (block, name), *others = blocks.items()
+    if others:
+        return source, (
+            f"{name} and {others[0][1]} were trained with tiles held out in squares of {block} and"
+            f" {others[0][0]} a side: some of those that are reported on were trained on.",
+        )
+    with suppress(DataError):  # pictures that are no tiles: other ones
+        found = read_data(replace(source.data, block=block))
+        return found, (f"Tiles are held out in squares of {block} a side, as {name} was trained.",)
+    return source, ()
 
 
 def continued(source: Source, network: Opened) -> tuple[Source, str]:

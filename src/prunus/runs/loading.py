@@ -1,6 +1,4 @@
-"""From what a user types to a model and its data: names, `NAME@WEIGHTS`, and the folders
-that `prune` writes.
-"""
+"""From what a user types to a model and its data: names, `NAME@WEIGHTS`, and folders that `prune` writes."""
 
 from __future__ import annotations
 
@@ -44,6 +42,7 @@ class Opened:
         random: nobody gave it weights, as far as we know; a user's own factory may have.
         normalise: (mean, std) of the planes of what it was trained on, where its folder says so.
         classes: their names, where its folder says so.
+        block: side of the squares of tiles that were held out together when it was trained.
         file: the compact model's file, where it is one.
     """
 
@@ -55,6 +54,7 @@ class Opened:
     random: bool = False
     normalise: Normalise | None = None
     classes: tuple[str, ...] = ()
+    block: int = 1
     file: Path | None = None
 
     def inputs(self, seed: int = 0) -> Tensor:
@@ -284,6 +284,7 @@ def _open_file(path: Path, text: str, shape: tuple[int, ...] | None, build_name:
         weights=str(path),
         normalise=record.normalise if record else None,
         classes=record.classes if record else (),
+        block=record.block if record else 1,
         file=path,
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OURS = ("unet", "ternausnet")  # they take any number of planes
 SIDE, STEP = 256, 32
+TEST_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +63,8 @@ class Pictures:
         return pictures_task(self.found, self.train, self.held, normalise=self.normalise, side=side, **chosen)
 
     def limited(self, count: int, seed: int) -> Pictures:
-        """So many pictures of every part at most, drawn by chance."""
-        found = replace(self.found, test=_some(self.test, count, seed))
+        """So many pictures of every part at most, drawn by chance; those to report on are always the same."""
+        found = replace(self.found, test=_some(self.test, count, TEST_SEED))
         return replace(
             self, found=found, train=_some(self.train, count, seed), held=_some(self.held, count, seed)
         )
@@ -72,7 +73,8 @@ class Pictures:
         """For the result."""
         mean, std = self.normalise
         counts = {"train": len(self.train), "validation": len(self.held), "test": len(self.test)}
-        return {"name": self.found.name, **counts, "mean": list(mean), "std": list(std)}
+        block = {"block": self.found.block} if self.found.block > 1 else {}
+        return {"name": self.found.name, **counts, "mean": list(mean), "std": list(std), **block}
 
 
 def _some(pictures: list[Example], count: int, seed: int) -> list[Example]:
@@ -99,10 +101,12 @@ def picture_folder(name: str, root: Path | None) -> Path | None:
 def read_pictures(
     folder: Path, mean: str, std: str, share: float, seed: int, block: int = 1, ignore: int = 255
 ) -> Pictures:
-    """Read a folder; of its training pictures a share is held out, unless it has validation pictures."""
+    """Read a folder; of its training pictures a share is held out, unless it has validation pictures. What it
+    is tested on is the same for every seed: what one run trains on, no other may report on.
+    """
     from prunus.data.picture_sets import hold_out, load_pictures
 
-    found = load_pictures(folder, seed, block, ignore)
+    found = load_pictures(folder, TEST_SEED, block, ignore)
     kept, held = found.train, found.validation or []
     if share and found.validation is None:
         kept, held = hold_out(found.train, share, seed, block)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TRAINING_FILE, RESULT_FILE = INDEX
 MOST_PLANES = 4096
+MOST_TILES = 2**16
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Record:
         input_shape: of one input, batch axis included, where it says so.
         normalise: (mean, std) of the planes of what it was trained on, where it says so.
         classes: their names, where it says so.
+        block: side of the squares of tiles that were held out together.
     """
 
     file: Path
@@ -42,6 +44,7 @@ class Record:
     input_shape: tuple[int, ...] | None
     normalise: Normalise | None
     classes: tuple[str, ...] = ()
+    block: int = 1
 
 
 def record_beside(model: Path) -> Record | None:
@@ -101,6 +104,7 @@ def _record(file: Path, found: object) -> Record:
         None if shape is None else tuple(shape),
         _normalise(file, data),
         _classes(file, data.get("classes") or []),
+        _block(file, data.get("block", 1)),
     )
 
 
@@ -122,6 +126,15 @@ def _classes(file: Path, found: Any) -> tuple[str, ...]:
             f"{file} gives {short(found)} as model.data.classes: it must be a list of names."
         )
     return tuple(found)
+
+
+def _block(file: Path, found: Any) -> int:
+    if type(found) is not int or not 1 <= found <= MOST_TILES:
+        raise FileFormatError(
+            f"{file} gives {short(found)} as model.data.block: it must be a number of tiles, 1 to"
+            f" {MOST_TILES:,}."
+        )
+    return found
 
 
 def _planes(file: Path, key: str, value: Any) -> tuple[float, ...]:

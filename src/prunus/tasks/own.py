@@ -87,7 +87,7 @@ class First:
 @checked(ConfigError)
 def limited(task: Task, samples: int, seed: int = 0) -> Task:
     """The same task with so many samples (of pictures with masks: pictures) of every part at most, drawn by
-    chance; of batches the first.
+    chance; of batches the first. Those to report on are the same for every seed.
 
     Raises ConfigError where that is less than one.
     """
@@ -95,7 +95,8 @@ def limited(task: Task, samples: int, seed: int = 0) -> Task:
         raise ConfigError(f"A part can be limited to 1 sample at least, not to {samples}.")
     return replace(
         task,
-        **{part: _limited(getattr(task, part), samples, seed) for part in ("train", "validation", "test")},
+        **{part: _limited(getattr(task, part), samples, seed) for part in ("train", "validation")},
+        test=_limited(task.test, samples, 0),
     )
 
 

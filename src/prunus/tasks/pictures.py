@@ -67,6 +67,7 @@ class PictureTask(Task):
     """
 
     side: int = 256
+    block: int = 1
 
     def kind(self, part: Part) -> str:
         """Pictures."""
@@ -135,5 +136,6 @@ def pictures_task(
         loss=loss,
         metric=MeanIoU(ignore=void_label(found.test[0].mask if found.test else None)),
         side=side,
+        block=found.block,
         **names,
     )

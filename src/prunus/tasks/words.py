@@ -40,7 +40,10 @@ def record_of(task: Task) -> dict[str, Any]:
         "test": task.count("test"),
     }
     planes = {"mean": list(scale[0]), "std": list(scale[1])} if scale else {}
-    return {"name": task.name} | counts | planes | ({"classes": list(task.classes)} if task.classes else {})
+    block = getattr(task, "block", 1)  # of pictures
+    blocks = {"block": block} if block > 1 else {}
+    classes = {"classes": list(task.classes)} if task.classes else {}
+    return {"name": task.name} | counts | planes | classes | blocks
 
 
 def metric_text(task: Task) -> str:
