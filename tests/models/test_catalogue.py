@@ -12,7 +12,8 @@ import pytest
 from torch import nn
 
 from prunus.errors import MissingExtraError, ModelNameError
-from prunus.models import build, names
+from prunus.models import bounded, build, names
+from prunus.models.catalogue import build_recorded
 
 
 @pytest.fixture
@@ -154,3 +155,27 @@ def test_torchvision_models_by_name_without_downloads() -> None:
     assert isinstance(build("torchvision/lraspp_mobilenet_v3_large", num_classes=3), nn.Module)
     with pytest.raises(ModelNameError, match=r"Did you mean .*torchvision/resnet18"):
         build("torchvision/resnet_18")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("lenet5", {"image_size": 2048, "num_classes": 100_000}),
+        ("lenet300", {"image_size": 2048, "in_channels": 3}),
+        ("unet", {"width": 512, "depth": 5}),
+    ],
+)
+def test_a_file_asks_for_bounded_memory(
+    name: str, options: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few bytes of text beside a small model made a network of 26 GB."""
+    monkeypatch.setattr(bounded, "MOST", 1 << 20)
+    small = {key: min(value, 64) for key, value in options.items()}
+    with pytest.raises(ModelNameError, match="with the sizes that the file states takes more than"):
+        build_recorded(name, small)
+    monkeypatch.undo()
+    assert count(build_recorded("lenet5", {})) == count(build("lenet5")) > 0
+
+
+def count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

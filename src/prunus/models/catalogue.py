@@ -15,6 +15,7 @@ from torch import nn
 from prunus._foundation.arguments import checked
 from prunus._foundation.factories import call, called, nearest, reason, short
 from prunus.errors import MissingExtraError, ModelNameError
+from prunus.models.bounded import MOST, Bounded
 from prunus.models.built import note
 from prunus.models.lenet import lenet5, lenet300
 from prunus.models.resnet import resnet8, resnet20, resnet32, resnet44, resnet56, resnet110
@@ -109,7 +110,7 @@ def build_recorded(name: str, options: Mapping[str, object]) -> nn.Module:
 
     Raises:
         ModelNameError: the name is none of those, an option is none that prunus records, or its value is out
-            of range.
+            of range, or it takes more memory than a file may ask for.
         MissingExtraError: timm or torchvision is not installed or does not import.
     """
     if not is_plain_name(name):
@@ -128,7 +129,17 @@ def build_recorded(name: str, options: Mapping[str, object]) -> nn.Module:
         if not plain:
             wanted = "a letter or a word" if key in _TEXTS else f"a whole number up to {most:,}"
             raise ModelNameError(f"The option {key!r} of {name} must be {wanted}, not {short(value)}.")
-    return build(name, **dict(options))  # type: ignore[arg-type]  # checked above
+    bounded = Bounded()
+    try:
+        with bounded:
+            return build(name, **dict(options))  # type: ignore[arg-type]  # checked above
+    except ModelNameError as error:
+        if not bounded.exceeded:
+            raise
+        raise ModelNameError(
+            f"{name} with the sizes that the file states takes more than {MOST >> 30} GiB, which is the limit"
+            " of a network that a file names."
+        ) from error
 
 
 def _from_timm(name: str, architecture: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
