@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from prunus.runs.data import Data, Source, open_network, read_data
-from prunus.runs.fitting import fitted
+from prunus.runs.fitting import chosen_among_seen, fitted
 from prunus.runs.loading import Opened
+from prunus.runs.records import record_beside
 from prunus.runs.settings import Network
 from prunus.tasks.words import record_of
 
@@ -111,3 +113,29 @@ def test_tiles_are_held_out_in_the_squares_that_a_network_was_trained_with(tmp_p
     assert fitted(source, network) == (source, ())
     _, (said,) = fitted(source, replace(network, block=3), replace(network, block=2, name="other"))
     assert "some of those that are reported on were trained on" in said
+
+
+def test_samples_to_choose_by_that_were_trained_on_are_told(tmp_path: Path) -> None:
+    """A tolerance would be kept on samples that the network knows by heart."""
+    source = read_data(Data("digits", seed=1))
+    (note,) = chosen_among_seen(source, opened(source, split=("digits", 0)))
+    assert "--seed 0, and the samples to choose by are held out by --seed 1: it was trained on most" in note
+    for split in (("digits", 1), ("other", 0), None):
+        assert chosen_among_seen(source, opened(source, split=split)) == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "record"),
+    [
+        ("training.json", {"training": {"config": {"seed": 3}}}),
+        ("training.json", {"training": {"config": {"seed": "3"}}}),
+        ("training.json", {"training": []}),
+    ],
+)
+def test_the_seed_of_a_training_is_known(tmp_path: Path, file: str, record: dict[str, Any]) -> None:
+    (tmp_path / file).write_text(
+        json.dumps(record | {"model": {"name": "lenet5", "data": {"name": "digits"}}})
+    )
+    found = record_beside(tmp_path / "model.safetensors")
+    told = record == {"training": {"config": {"seed": 3}}}
+    assert found is not None and found.split == (("digits", 3) if told else None)

@@ -60,7 +60,9 @@ def parts_of(root: Path) -> Parts:
         return Parts(root, root)
     test, held = (_part(root, inside, names) for names in (TEST_FOLDERS, VALIDATION_FOLDERS))
     unread = tuple(path for path in inside if path not in (train, test, held))
-    return Parts(root, train, *((test, held) if test is not None else (held, None)), unread)
+    if test is None:
+        test, held = held, None
+    return Parts(root, train, test, held, unread)
 
 
 def folders_in(place: Path) -> list[Path]:

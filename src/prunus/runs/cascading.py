@@ -19,7 +19,7 @@ from prunus.errors import ConfigError, TargetError
 from prunus.measure.per_input import over_inputs
 from prunus.measure.timing import pinned_threads
 from prunus.runs.data import Data, Source, data_of, open_network, read_data
-from prunus.runs.fitting import fitted
+from prunus.runs.fitting import chosen_among_seen, fitted
 from prunus.runs.kinds import check_target
 from prunus.runs.limits import check_settings
 from prunus.runs.settings import Network, files_of, network_of
@@ -94,6 +94,7 @@ def cascade(
     _of_classes(source)
     watch("building the models", 0, 0)
     found = [open_network(network, source) for network in networks]
+    seen = chosen_among_seen(source, *found)
     source, said = fitted(source, *found)
     task = _of_classes(source)
     made = Cascade([one.model for one in found], found[-1].inputs()[:1])
@@ -112,7 +113,7 @@ def cascade(
         watch("exporting to ONNX", 0, 0)
         check = export_cascade(made, some[:32], output, dynamic_batch=dynamic_batch)
     watch("measuring latency", 0, 0)
-    notes = [*dict.fromkeys(note for one in found for note in one.notes()), *said]
+    notes = [*dict.fromkeys(note for one in found for note in one.notes()), *said, *seen]
     notes.append(
         "Thresholds are from held-out training samples; stages that were trained on them are surer of them"
         " than of others."

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from prunus.data.npz import is_npz
 from prunus.errors import DataError
 from prunus.runs.data import Source, is_own, read_data
 
@@ -78,6 +79,25 @@ def _held_out_alike(source: Source, networks: Sequence[Opened]) -> tuple[Source,
     return source, ()
 
 
+def chosen_among_seen(source: Source, *networks: Opened) -> tuple[str, ...]:
+    """What a reader should know where what is chosen by was trained on: held out of the same data by another
+    seed.
+    """
+    images, pictures = source.images, source.pictures
+    if pictures is not None:
+        drawn = pictures.found.validation is None
+    else:
+        drawn = images is not None and images.validation is None and not is_npz(source.data.name)
+    name = source.task().name
+    return tuple(
+        f"{one.name} was trained on {name} with --seed {one.split[1]}, and the samples to choose by are held"
+        f" out by --seed {source.data.seed}: it was trained on most of them, so tolerances look easily kept."
+        f" --seed {one.split[1]} holds out the same."
+        for one in networks
+        if drawn and one.split is not None and one.split[0] == name and one.split[1] != source.data.seed
+    )
+
+
 def continued(source: Source, network: Opened) -> tuple[Source, str]:
     """The data for a training that goes on with a network: normalised as the folder of the network says that
     it was trained, unless somebody typed another mean or deviation, or a function of the user's chose them;
@@ -112,4 +132,4 @@ def _list(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (" …" if len(names) > most else "")
 
 
-__all__ = ["continued", "fitted"]
+__all__ = ["chosen_among_seen", "continued", "fitted"]

@@ -42,7 +42,7 @@ class Opened:
         random: nobody gave it weights, as far as we know; a user's own factory may have.
         normalise: (mean, std) of the planes of what it was trained on, where its folder says so.
         classes: their names, where its folder says so.
-        block: side of the squares of tiles that were held out together when it was trained.
+        block, split: how samples were held out of what it was trained on, see `Record`.
         file: the compact model's file, where it is one.
     """
 
@@ -55,6 +55,7 @@ class Opened:
     normalise: Normalise | None = None
     classes: tuple[str, ...] = ()
     block: int = 1
+    split: tuple[str, int] | None = None
     file: Path | None = None
 
     def inputs(self, seed: int = 0) -> Tensor:
@@ -277,16 +278,11 @@ def _open_file(path: Path, text: str, shape: tuple[int, ...] | None, build_name:
     shape = shape or planned or (record.input_shape if record else None) or own_shape(model)
     if shape is None:
         raise ConfigError(f"Nobody knows the input shape of {path}: give --input-shape, such as 1,3,224,224.")
-    return Opened(
-        model,
-        str(path),
-        shape,
-        weights=str(path),
-        normalise=record.normalise if record else None,
-        classes=record.classes if record else (),
-        block=record.block if record else 1,
-        file=path,
+    opened = Opened(model, str(path), shape, weights=str(path), file=path)
+    said = (
+        {name: getattr(record, name) for name in ("normalise", "classes", "block", "split")} if record else {}
     )
+    return replace(opened, **said)
 
 
 def _open_gated(folder: Path, shape: tuple[int, ...] | None, build_name: str, gated: bool) -> Opened:

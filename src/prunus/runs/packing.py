@@ -12,7 +12,7 @@ from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import ConfigError, FileFormatError
 from prunus.runs.data import Data, data_of, open_network, read_data, side_of
-from prunus.runs.fitting import fitted
+from prunus.runs.fitting import chosen_among_seen, fitted
 from prunus.runs.kinds import check_target
 from prunus.runs.loading import model_in
 from prunus.runs.settings import Network, files_of, network_of
@@ -119,6 +119,7 @@ def pack(
     source = read_data(wanted, side_of(network, network.input_shape), watch)
     watch("building the model", 0, 0)
     opened = open_network(network, source)
+    seen = chosen_among_seen(source, opened)
     source, said = fitted(source, opened)
     base = TrainConfig(epochs=1, lr=settings.learning_rate, optimizer="adam", weight_decay=0.0)
     packed = packing.pack(
@@ -137,7 +138,7 @@ def pack(
         watch=watch,
     )
     result = _record(packed, opened, source.task(), settings, command)
-    result["notes"] += said
+    result["notes"] += (*said, *seen)
     if report is not None:
         coding_page.write(result, report)
     return result

@@ -25,7 +25,7 @@ from prunus.runs.among import check_apart
 from prunus.runs.data import Data, Source, data_of, inputs_of, open_network, read_data, side_of, traced
 from prunus.runs.delivery import check, deliver
 from prunus.runs.describe import Provenance
-from prunus.runs.fitting import fitted
+from prunus.runs.fitting import chosen_among_seen, fitted
 from prunus.runs.limits import check_settings
 from prunus.runs.names import (
     Compensation,
@@ -183,6 +183,7 @@ def prune(
         watch("building the model", 0, 0)
         found = open_network(network, source)
         found.check_output(folder)
+        seen = chosen_among_seen(source, found) if source else ()
         source, said = fitted(source, found) if source else (None, ())
         task = source.task(found.input_shape[-1]) if source else None
         if delivery.int8 is not None and task is not None:
@@ -195,7 +196,7 @@ def prune(
             settings.seed,
             command,
             task,
-            notes=(*found.notes(), *said, *_none_kept(outcome, task)),
+            notes=(*found.notes(), *said, *seen, *_none_kept(outcome, task)),
             panels=_panels(score, settings, outcome, task),
         )
         return deliver(folder, core, outcome, example, about, delivery, watch)

@@ -36,6 +36,7 @@ class Record:
         normalise: (mean, std) of the planes of what it was trained on, where it says so.
         classes: their names, where it says so.
         block: side of the squares of tiles that were held out together.
+        split: the data that it was trained on, and the seed by which samples were held out of them.
     """
 
     file: Path
@@ -45,6 +46,7 @@ class Record:
     normalise: Normalise | None
     classes: tuple[str, ...] = ()
     block: int = 1
+    split: tuple[str, int] | None = None
 
 
 def record_beside(model: Path) -> Record | None:
@@ -75,8 +77,22 @@ def _record_beside(model: Path) -> Record | None:
     if pruned.is_file():
         from prunus.report.result import read
 
-        return _record(pruned, read(pruned)["model"])
-    return _record(trained, read_training(trained)["model"]) if trained.is_file() else None
+        result = read(pruned)
+        return _split(_record(pruned, result["model"]), result["model"], result.get("seed"))
+    if not trained.is_file():
+        return None
+    training = read_training(trained)
+    made = training.get("training")
+    config = made.get("config") if isinstance(made, dict) else None
+    seed = config.get("seed") if isinstance(config, dict) else None
+    return _split(_record(trained, training["model"]), training["model"], seed)
+
+
+def _split(record: Record, model: Mapping[str, Any], seed: object) -> Record:
+    """With what says which samples were held out, where the record does."""
+    name = (model.get("data") or {}).get("name")
+    known = isinstance(name, str) and name != "" and type(seed) is int
+    return replace(record, split=(name, seed)) if known else record
 
 
 def read_training(path: Path) -> dict[str, Any]:
