@@ -31,3 +31,16 @@ def test_unknown_names_suggest_the_nearest(tmp_path: Path) -> None:
 def test_a_size_is_only_for_folders() -> None:
     with pytest.raises(DataError, match="image_size is for image folders"):
         load("digits", image_size=16)
+
+
+def test_a_folder_that_is_called_like_a_set_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody's own digits were passed over in silence."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    with pytest.warns(
+        UserWarning, match=r"digits is the set of that name, and not the folder .* is \./digits"
+    ):
+        load("digits", tmp_path / "elsewhere")
+    (tmp_path / "mnist").mkdir()
+    with pytest.raises(DataError, match="There is no mnist"):
+        load("mnist", tmp_path, download=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,7 +206,7 @@ def test_pictures_and_masks_are_turned_as_the_camera_says(
     image, mask = np.arange(96, dtype=np.uint8).reshape(4, 8, 3), np.arange(32, dtype=np.uint8).reshape(4, 8)
     exif = PIL.Exif()
     exif[0x0112] = orientation
-    options = {"webp": {"lossless": True}, "tif": {"compression": "tiff_lzw"}}
+    options: dict[str, dict[str, Any]] = {"webp": {"lossless": True}, "tif": {"compression": "tiff_lzw"}}
     for name, pixels, kind in (("p", image, suffix), ("m", mask, "tif")):
         PIL.fromarray(pixels).save(tmp_path / f"{name}.{kind}", exif=exif, **options.get(kind, {}))
     picture, labels = open_picture(tmp_path / f"p.{suffix}"), open_picture(tmp_path / "m.tif", grey=True)

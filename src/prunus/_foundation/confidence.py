@@ -127,7 +127,7 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
             f" {tuple(baseline.shape)} and {tuple(found.shape)}."
         )
     lost = baseline.double().cpu() - found.double().cpu()
-    losses, counts = lost.unique(return_counts=True)
+    losses, counts = torch.unique(lost, return_counts=True)
     usual = int(counts.argmax())  # the place of zero, where most samples keep their points
     alike = int(counts[usual]) / len(lost) if counts[usual] > 1 else 0.0
     doubt = _doubt(

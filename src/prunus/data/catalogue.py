@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from prunus._foundation.arguments import door
+from prunus._foundation.warned import warn
 from prunus.data.cifar import CIFAR10, CIFAR100, load_cifar
 from prunus.data.digits import load_digits
 from prunus.data.download import Progress
@@ -81,6 +82,8 @@ def load(
     known = name in names()
     if image_size is not None and known:
         raise DataError(f"image_size is for image folders; the images of {name} have a size of their own.")
+    if known and is_folder(Path(name)) and not (is_folder(place / name) and (place / name).samefile(name)):
+        warn(f"{name} is the set of that name, and not the folder that lies here, which is ./{name}.")
     if name == "digits":
         return load_digits()
     if known:

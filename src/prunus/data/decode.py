@@ -72,7 +72,7 @@ def opened(
                     f"{shown(path)} has more than 8 bits per pixel ({image.mode}): convert it to 8 bits"
                     " first."
                 )
-            if image.format == "TIFF" and image.tile[0][0] == "raw" and _is_on_its_side(image):
+            if image.format == "TIFF" and _is_raw(image) and _is_on_its_side(image):
                 raise DataError(
                     f"{shown(path)} is stored turned by a quarter and without compression, which Pillow reads"
                     " as noise: store it upright."
@@ -97,6 +97,12 @@ def upright_size(image: Image) -> tuple[int, int]:
     stored = getattr(image, "tag_v2", {})  # of a TIFF, whose size may be given as turned already
     width, height = stored.get(_WIDTH, image.width), stored.get(_HEIGHT, image.height)
     return (width, height) if _is_on_its_side(image) else (height, width)
+
+
+def _is_raw(image: Image) -> bool:
+    """Whether its pixels lie in the file as they are."""
+    tiles: Any = getattr(image, "tile", ())  # how it is decoded: by what, where, from which byte, and how
+    return any(tile[0] == "raw" for tile in tiles)
 
 
 def _is_on_its_side(image: Image) -> bool:

@@ -91,7 +91,7 @@ def chosen_among_seen(source: Source, *networks: Opened) -> tuple[str, ...]:
     name = source.task().name
     return tuple(
         f"{one.name} was trained on {name} with --seed {one.split[1]}, and the samples to choose by are held"
-        f" out by --seed {source.data.seed}: it was trained on most of them, so tolerances look easily kept."
+        f" out by --seed {source.data.seed}: it was trained on most of them, so figures on them are too good."
         f" --seed {one.split[1]} holds out the same."
         for one in networks
         if drawn and one.split is not None and one.split[0] == name and one.split[1] != source.data.seed
