@@ -34,7 +34,7 @@ def test_a_size_is_only_for_folders() -> None:
 
 
 def test_a_folder_that_is_called_like_a_set_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody's own digits were passed over in silence."""
+    """Digits of somebody's own were passed over in silence."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     with pytest.warns(

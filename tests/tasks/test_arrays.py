@@ -249,7 +249,7 @@ def test_classes_that_nothing_is_trained_on_are_told(
     tmp_path: Path, train: tuple[int, int], test: tuple[int, int], missing: str
 ) -> None:
     inputs = np.zeros((20, 2, 8), np.float32)
-    named = {"train_y": np.repeat(train, 10), "test_y": np.repeat(test, 10)}
-    np.savez(tmp_path / "a.npz", train_x=inputs, test_x=inputs, **named)
+    labels = np.repeat(train, 10), np.repeat(test, 10)
+    np.savez(tmp_path / "a.npz", train_x=inputs, test_x=inputs, train_y=labels[0], test_y=labels[1])
     with pytest.warns(UserWarning, match=f"no training samples of {missing}: labels are numbers from 0"):
         npz_task(tmp_path / "a.npz")

@@ -302,7 +302,9 @@ def _planes(what: str, default: str) -> tuple[OptionInfo, OptionInfo]:
 
 _EXPECTED = "that the weights expect"
 _MEAN, _STD = _planes(_EXPECTED, "what the model's folder says, or that of the data")
-_PICTURE_MEAN, _PICTURE_STD = _planes(_EXPECTED, "what the model's folder says, or that of ImageNet")
+_PICTURE_MEAN, _PICTURE_STD = _planes(
+    _EXPECTED, "what the model's folder says, else that of ImageNet, or of --data"
+)
 _FILE_MEAN, _FILE_STD = _planes("that --takes-pixels puts into the file", "what the model's folder says")
 Mean = Annotated[str, _MEAN]
 Std = Annotated[str, _STD]

@@ -29,8 +29,8 @@ def segment(
             "-o",
             "--output",
             help=(
-                "The mask; default: beside the picture, NAME-mask and its suffix. With --data: a folder for"
-                " masks, PNG files without a place on earth."
+                "The mask, PNG or TIFF; default: beside the picture, NAME-mask.png, or .tif of a TIFF. With"
+                " --data: a folder for masks, PNG files without a place on earth."
             ),
         ),
     ] = None,

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 MOST = 4 << 30  # bytes of a network that a file names: a thousand million numbers in single precision
 
 
-class Bounded(TorchDispatchMode):
+class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the tensors that are made from nothing, as parameters are, before anything is written into
     them; what makes more than `MOST` bytes of them ends in a MemoryError.
 

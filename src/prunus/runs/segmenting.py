@@ -69,7 +69,7 @@ def segment(
     Args:
         picture: its file.
         model: the network that segments.
-        output: the mask; None = beside the picture, NAME-mask and its suffix.
+        output: the mask; None = beside the picture, NAME-mask.png, or with the suffix of a TIFF.
         overlay: write a picture with the classes in colours beside the mask, NAME-overlay.png.
         tiles: how the picture is cut.
         mean, std: of the planes, as text, "0.485,0.456,0.406"; "" = what the folder of the network says, or
