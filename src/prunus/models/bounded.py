@@ -21,7 +21,7 @@ class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.exceeded, self._bytes = False, 0
 
     def __torch_dispatch__(

@@ -91,8 +91,9 @@ def _record_beside(model: Path) -> Record | None:
 def _split(record: Record, model: Mapping[str, Any], seed: object) -> Record:
     """With what says which samples were held out, where the record does."""
     name = (model.get("data") or {}).get("name")
-    known = isinstance(name, str) and name != "" and type(seed) is int
-    return replace(record, split=(name, seed)) if known else record
+    if not isinstance(name, str) or not name or not isinstance(seed, int):
+        return record
+    return replace(record, split=(name, seed))
 
 
 def read_training(path: Path) -> dict[str, Any]:
