@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from torch import nn
 
 import prunus
 from prunus import compensation, data, models, scores, training
+from prunus._foundation.arguments import door
 from prunus._foundation.wording import near
-from prunus.errors import ArgumentError, CompactError, ConfigError, PrunusError, TargetError
+from prunus.errors import ArgumentError, CompactError, ConfigError, FileFormatError, PrunusError, TargetError
 from prunus.tasks import Task
 
 IMAGE = torch.zeros(1, 3, 16, 16)
@@ -265,3 +267,23 @@ def test_an_empty_text_is_no_path(model: nn.Module, tmp_path: Path, monkeypatch:
         words = {"checkpoint": ""} if call == task.fit else {}
         assert "not ''; an empty text is no path" in told(call, *arguments, **words)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x" * 300, f"{'y' * 300}/model.safetensors"])
+def test_a_path_that_cannot_be_looked_at_is_a_sentence(name: str, tmp_path: Path) -> None:
+    """`Path.is_file` raises for a name that is too long, and in a folder that may not be searched."""
+
+    @door(FileFormatError)
+    def there(path: str | Path) -> bool:
+        return Path(path).is_file()
+
+    with pytest.raises(FileFormatError, match="cannot be looked at") as caught:
+        there(tmp_path / name)
+    assert len(str(caught.value)) < 300
+
+    @door(FileFormatError)
+    def reads(path: str | Path, function: Callable[[], object]) -> object:
+        return function()
+
+    with pytest.raises(OSError, match="too long"):  # of the user's own
+        reads(tmp_path / "a", lambda: Path("z" * 300).is_file())

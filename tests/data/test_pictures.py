@@ -223,3 +223,17 @@ def test_a_turned_tiff_without_compression_is_refused(tmp_path: Path) -> None:
     PIL.fromarray(np.zeros((4, 8), np.uint8)).save(tmp_path / "p.tif", exif=exif)
     with pytest.raises(DataError, match="stored turned by a quarter and without compression"):
         open_picture(tmp_path / "p.tif")
+
+
+def test_a_label_that_a_mask_calls_no_data_is_told(tmp_path: Path) -> None:
+    """Whoever made the mask said that nobody knows what is there."""
+    for number in range(2):
+        save(tmp_path / "images" / f"{number}.png", scene(seed=number)[0])
+    (tmp_path / "masks").mkdir()
+    for number in range(2):
+        labels = PIL.fromarray(np.random.default_rng(number).integers(0, 4, (40, 50), dtype=np.uint8))
+        labels.save(tmp_path / "masks" / f"{number}.tif", tiffinfo={42113: "3"})
+    with pytest.warns(UserWarning, match=r"0\.tif says that its label 3 is no data, .* \(--ignore 3\)"):
+        examples(tmp_path)
+    ignored = examples(tmp_path, ignore=3)[0].mask
+    assert ignored is not None and int(ignored.read(0, 0, 40, 50).unique()[-1]) == IGNORED

@@ -9,20 +9,23 @@ names; True is not 1.
 from __future__ import annotations
 
 import builtins
+import errno
 import inspect
 import sys
 import typing
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
 from functools import cache, wraps
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from prunus._foundation.kinds import MisfitError, fit
 from prunus._foundation.surroundings import undisturbed
-from prunus._foundation.wording import advice, given, near, wanted, without_values
+from prunus._foundation.wording import MOST_SAID, advice, escaped, given, near, wanted, without_values
 from prunus.errors import ArgumentError, PrunusError
 
 _OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_UNSEEN = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -61,6 +64,9 @@ def checked(kind: type[PrunusError] = ArgumentError) -> Callable[[_F], _F]:
             except (NotImplementedError, RuntimeError) as error:
                 _refuse_without_values(bound.arguments, kind, error)
                 raise
+            except OSError as error:
+                _refuse_path(bound.arguments, kind, error)
+                raise
 
         return typing.cast(_F, call)
 
@@ -72,6 +78,20 @@ def _refuse_without_values(arguments: dict[str, Any], kind: type[PrunusError], e
     for value in arguments.values() if "meta" in str(error) else ():
         if sentence := without_values(getattr(value, "model", value)):
             raise _both(kind)(sentence) from error
+
+
+def _refuse_path(arguments: dict[str, Any], kind: type[PrunusError], error: OSError) -> None:
+    """Raises an error of `kind` where the system refuses to look at a path that was given, or into it: a name
+    that is too long, a folder that may not be searched.
+    """
+    if error.errno not in _UNSEEN or not isinstance(error.filename, str):
+        return
+    refused = PurePath(error.filename)
+    given = [PurePath(value) for value in arguments.values() if isinstance(value, (str, PurePath)) and value]
+    if any(refused == path or path in refused.parents for path in given):
+        shown = escaped(error.filename, str.isprintable)
+        cut = shown if len(shown) <= MOST_SAID else f"{shown[:MOST_SAID]}…"
+        raise _both(kind)(f"{cut} cannot be looked at ({error.strerror}).") from error
 
 
 def at_least(least: float, **numbers: float) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunus._foundation.warned import warn
 from prunus.data import limits
 from prunus.data.decode import SUFFIXES, WHOLE_NUMBERS, opened, upright
 from prunus.data.folder import GREY
 from prunus.data.layout import IMAGE_FOLDERS, MASK_FOLDERS, pictures_and_masks
-from prunus.data.paths import AnyPath, as_file, as_folder, listed, shown
+from prunus.data.paths import AnyPath, as_file, as_folder, is_file, listed, shown
 from prunus.data.raster import Raster, as_labels, no_mask
 from prunus.errors import DataError
 
@@ -28,6 +29,7 @@ GEO_TAGS = {33550, 33922, 34264, 34735}  # scale, tie points, transformation and
 WHOLE = 1 << 24  # pixels: files of more are read by window
 SIDE = 4096  # of the windows in which all of a picture is looked at [pixels]
 _LEVELS = (255, 65535)  # of a PGM file that holds labels as they are
+_NO_DATA = 42113  # a tag of GDAL's
 _ORIENTATION, _MORE_BANDS = 274, 338  # tags of TIFF; 1 in the latter: colours are multiplied by transparency
 
 
@@ -190,6 +192,8 @@ def examples_of(
         raise DataError(f"The label to ignore is a value of a mask's pixels, 0 to {IGNORED}, not {ignore}.")
     parts = [_stored(as_folder(root), masks) for root in roots]
     stored = [one.mask for part in parts for one in part if one.mask is not None]
+    for root in roots if masks else ():
+        _tell_no_data(as_folder(root), ignore)
     binary = ignore == IGNORED and bool(stored) and all(map(_is_binary, stored))
     return [[replace(one, mask=_meant(one.mask, ignore, binary)) for one in part] for part in parts]
 
@@ -217,6 +221,24 @@ def _stored(root: Path, masks: bool) -> list[Example]:
             )
         found.append(example)
     return found
+
+
+def _tell_no_data(root: Path, ignore: int) -> None:
+    """Warn of a mask whose file says that one of its labels is no data, where that is not the one to
+    ignore.
+    """
+    folder = pictures_and_masks(root)[1]
+    for path in listed(folder) if folder is not None else ():
+        if path.suffix.lower() not in GEOTIFF or not is_file(path):
+            continue
+        with opened(path, limits.RASTER_PIXELS, labels=True) as image:
+            said = str(getattr(image, "tag_v2", {}).get(_NO_DATA, "")).strip("\0 ")
+        if said.isdecimal() and int(said) < IGNORED and int(said) != ignore:
+            warn(
+                f"{shown(path)} says that its label {said} is no data, and it counts as a class:"
+                f" ignore={said} (--ignore {said}) leaves it out."
+            )
+            return
 
 
 def _by_name(folder: Path, what: str) -> dict[str, Path]:
