@@ -236,6 +236,7 @@ def test_metrics_that_are_none(graph: prunus.ChannelGraph, metric: Any) -> None:
     assert told(prunus.plan, graph, scores.norm(graph), tolerance=1.0, evaluate=lambda m: metric)
 
 
+@pytest.mark.filterwarnings("ignore:The metric gives every sample from 0 to 1")
 @pytest.mark.parametrize(
     "metric", [93, 93.0, np.float32(93), torch.tensor(93.0), torch.ones(30), np.ones(30)]
 )

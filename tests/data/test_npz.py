@@ -127,3 +127,12 @@ def test_a_file_whose_parts_lie_elsewhere_is_called_damaged(tmp_path: Path) -> N
         (tmp_path / "a.npz").write_bytes(content[gone:])
         with pytest.raises(DataError, match=r"a\.npz is no \.npz file, .* or a damaged one"):
             npz.read_npz(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("names", [("x_dev", "y_dev"), ("eval_inputs", "eval_targets"), ("x", "y")])
+def test_inputs_of_no_part_are_told(tmp_path: Path, names: tuple[str, str]) -> None:
+    inputs, labels = np.zeros((6, 2), np.float32), np.arange(6) % 2
+    arrays: dict[str, Any] = {"train_x": inputs, "train_y": labels, names[0]: inputs, names[1]: labels}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.warns(UserWarning, match=f"{names[0]} is not read: the parts of a set are named train, val"):
+        assert set(npz.read_npz(tmp_path / "a.npz")) == {"train"}

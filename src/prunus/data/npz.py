@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from prunus._foundation.system_faults import refused
+from prunus._foundation.warned import warn
 from prunus._foundation.wording import MOST_SAID
 from prunus.data import limits
 from prunus.data.paths import AnyPath, as_file, shown
@@ -91,6 +92,7 @@ def read_npz(path: AnyPath) -> dict[Part, Arrays]:
         found = _named(archive, file)
         headers = {name: _header(archive, name, file) for pair in found.values() for name in pair}
         _check(found, headers, file)
+        _tell_unread(archive.namelist(), found, file)
         return {
             part: Arrays(*(_read(archive, name, headers[name], file) for name in pair))
             for part, pair in found.items()
@@ -157,6 +159,22 @@ def _named(archive: zipfile.ZipFile, file: Path) -> dict[Part, tuple[str, str]]:
             f" {shown_names}."
         )
     return found
+
+
+def _tell_unread(entries: list[str], found: Mapping[Part, tuple[str, str]], file: Path) -> None:
+    """Warn of inputs that are of no part that is known, such as x_dev."""
+    read = {name for pair in found.values() for name in pair}
+    names = [entry.removesuffix(".npy") for entry in entries]
+    unread = [
+        name
+        for name in names
+        if name not in read and len(words := name.lower().split("_")) <= 2 and {*words} & {*INPUTS}
+    ]
+    if unread:
+        warn(
+            f"In {shown(file)} {' and '.join(map(_short, unread[:4]))} {'is' if len(unread) == 1 else 'are'}"
+            " not read: the parts of a set are named train, val and test."
+        )
 
 
 def _spelled(parts: tuple[str, ...], kinds: tuple[str, ...]) -> tuple[str, ...]:
