@@ -124,7 +124,11 @@ def test_masks_of_three_planes_are_grey_or_refused(tmp_path: Path, monkeypatch: 
     ("mode", "options", "text"),
     [
         ("LAB", {}, r"by window its colours would be others \(LAB\)"),
-        ("RGB", {"tiffinfo": {274: 6}}, "is stored turned, and is too large to be turned: store it upright"),
+        (
+            "RGB",
+            {"tiffinfo": {274: 6}, "compression": "tiff_lzw"},
+            "is stored turned, and is too large to be turned: store it upright",
+        ),
     ],
 )
 def test_what_would_differ_by_window_is_refused(

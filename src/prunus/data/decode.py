@@ -72,11 +72,6 @@ def opened(
                     f"{shown(path)} has more than 8 bits per pixel ({image.mode}): convert it to 8 bits"
                     " first."
                 )
-            if image.format == "TIFF" and _is_raw(image) and _is_on_its_side(image):
-                raise DataError(
-                    f"{shown(path)} is stored turned by a quarter and without compression, which Pillow reads"
-                    " as noise: store it upright."
-                )
             yield image
     except PrunusError:
         raise
@@ -84,8 +79,15 @@ def opened(
         raise DataError(f"{shown(path)} is no readable {what} ({clause(error)}).") from error
 
 
-def upright(image: Image) -> Image:
-    """The picture, turned as its camera says."""
+def upright(path: Path, image: Image) -> Image:
+    """The picture of a file, not decoded yet, turned as its camera says. Raises DataError where it cannot be
+    turned.
+    """
+    if image.format == "TIFF" and _is_raw(image) and _is_on_its_side(image):
+        raise DataError(
+            f"{shown(path)} is stored turned by a quarter and without compression, which Pillow reads as"
+            " noise: store it upright."
+        )
     if image.getexif().get(_ORIENTATION, 1) == 1:
         return image
     turned: Image = need_pillow().ImageOps.exif_transpose(image)

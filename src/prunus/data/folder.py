@@ -229,7 +229,7 @@ def _room(count: int, planes: int, height: int, width: int) -> np.ndarray:
 def _pixels(path: Path, mode: str, height: int, width: int) -> np.ndarray:
     pillow = need_pillow()
     with opened(path, what="image") as image:
-        flat = _flat(upright(image), mode)
+        flat = _flat(upright(path, image), mode)
         return np.array(pillow.ImageOps.fit(flat, (width, height), pillow.Image.Resampling.BILINEAR))
 
 

@@ -17,6 +17,7 @@ TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("test", "testing")
 VALIDATION_FOLDERS = ("val", "valid", "validation")
 PART_FOLDERS = (*TRAIN_FOLDERS, *TEST_FOLDERS, *VALIDATION_FOLDERS)
+MOST_NAMED = 4
 # JPEGImages beside SegmentationClass: Pascal VOC
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 # gt: Inria, label: AIRS, annotations: ADE20K
@@ -44,7 +45,8 @@ class Parts:
     def tell(self) -> None:
         """Warn of folders that are not read."""
         if self.unread:
-            names = " and ".join(shown(path.name) for path in self.unread)
+            more = " …" if len(self.unread) > MOST_NAMED else ""
+            names = " and ".join(shown(path.name) for path in self.unread[:MOST_NAMED]) + more
             warn(
                 f"In {shown(self.root)} {names} {'is' if len(self.unread) == 1 else 'are'} not read: the"
                 " parts of a set are named train, val and test."
@@ -53,11 +55,11 @@ class Parts:
 
 def parts_of(root: Path) -> Parts:
     """The parts of a set. Raises DataError for two folders that mean the same part."""
-    inside = folders_in(root)
     # a class may be called train, which holds images, not folders
-    train = _part(root, [path for path in named(inside, TRAIN_FOLDERS) if folders_in(path)], TRAIN_FOLDERS)
+    train = _part(root, [path for path in folders_in(root, TRAIN_FOLDERS) if folders_in(path)], TRAIN_FOLDERS)
     if train is None:
         return Parts(root, root)
+    inside = folders_in(root)
     test, held = (_part(root, inside, names) for names in (TEST_FOLDERS, VALIDATION_FOLDERS))
     unread = tuple(path for path in inside if path not in (train, test, held))
     if test is None:
@@ -65,11 +67,13 @@ def parts_of(root: Path) -> Parts:
     return Parts(root, train, test, held, unread)
 
 
-def folders_in(place: Path) -> list[Path]:
-    """The folders in a folder, in the order of their names, but for hidden ones; in what is none, none."""
-    if not is_folder(place):
-        return []
-    return [path for path in listed(place) if is_folder(path) and not path.name.startswith(".")]
+def folders_in(place: Path, names: Sequence[str] = ()) -> list[Path]:
+    """The folders in a folder, in the order of their names, but for hidden ones; with `names` those that are
+    called so, and nobody asks what the others are, of which there may be a million. In what is no folder,
+    none.
+    """
+    found = [path for path in listed(place) if not path.name.startswith(".")] if is_folder(place) else []
+    return [path for path in (named(found, names) if names else found) if is_folder(path)]
 
 
 def named(folders: Iterable[Path], names: Sequence[str]) -> list[Path]:
@@ -80,8 +84,7 @@ def named(folders: Iterable[Path], names: Sequence[str]) -> list[Path]:
 
 def pictures_and_masks(place: Path) -> tuple[Path | None, Path | None]:
     """The folders of pictures and of masks in a folder, each where there is one."""
-    inside = folders_in(place)
-    pictures, masks = named(inside, IMAGE_FOLDERS), named(inside, MASK_FOLDERS)
+    pictures, masks = (folders_in(place, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
     return pictures[0] if pictures else None, masks[0] if masks else None
 
 

@@ -12,7 +12,7 @@ import torch
 
 from prunus._foundation.arguments import door
 from prunus.data.folder import TEST_SHARE
-from prunus.data.layout import PART_FOLDERS, folders_in, named, parts_of, pictures_and_masks
+from prunus.data.layout import PART_FOLDERS, folders_in, parts_of, pictures_and_masks
 from prunus.data.paths import AnyPath, as_folder, as_path, is_folder, shown
 from prunus.data.pictures import IGNORED, Example, examples_of, windows
 from prunus.data.sets import from_histograms, histograms
@@ -85,7 +85,7 @@ def load_pictures(root: AnyPath, seed: int = 0, block: int = 1, ignore: int = IG
     root = as_folder(root)
     parts = parts_of(root)
     place, tests, held = parts.train, parts.test, parts.validation
-    if place == root and (beside := named(folders_in(root), PART_FOLDERS)):
+    if place == root and (beside := folders_in(root, PART_FOLDERS)):
         raise DataError(
             f"{shown(root)} has {shown(beside[0].name)} beside pictures of its own: put these into train."
         )

@@ -107,7 +107,7 @@ def open_picture(path: AnyPath, grey: bool = False) -> Picture:
     with opened(file, labels=grey) as image:
         if grey:
             _check_levels(file, image)
-        image = upright(image)  # as it is shown where masks are drawn
+        image = upright(file, image)  # as it is shown where masks are drawn
         pixels = torch.from_numpy(_labels(file, image) if grey else np.array(_colours(image)))
     return Loaded(pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous())
 
