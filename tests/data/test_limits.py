@@ -278,6 +278,8 @@ def test_a_large_tiff_is_read_by_window(tmp_path: Path) -> None:
     (found,) = examples(tmp_path)
     assert isinstance(found.picture, Raster) and found.picture.shape == (1, 10_000, 10_000)
     assert found.mask is not None and found.mask.read(8999, 8999, 2, 2).tolist() == [[[0, 0], [0, 1]]]
+    for kind in ("images", "masks"):
+        (tmp_path / kind).rename(tmp_path / f"class of {kind}")
     with pytest.raises(DataError, match="10,000 x 10,000 pixels, and 67,108,864"):
         load_folder(tmp_path)
 
