@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -27,6 +28,8 @@ from prunus.errors import TargetError
 from prunus.measure.machine import Here, Stopwatch
 from prunus.measure.shapes import timed_layers
 from prunus.paint.graph import ChannelGraph
+from prunus.planning.losses import Losses
+from prunus.planning.targets import Scope
 from prunus.planning.width_search import Clocked
 from prunus.plans.plan import Plan
 
@@ -112,14 +115,20 @@ def about(graph: ChannelGraph, worth: torch.Tensor, plan: Plan) -> Row:
 
 
 def as_quick(
-    graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: float, clocked: Clocked, timed: Stopwatch
+    graph: ChannelGraph,
+    worth: torch.Tensor,
+    multiple: int,
+    share: float,
+    clocked: Clocked,
+    timed: Stopwatch,
+    losses: Sequence[Losses] | None = None,
 ) -> tuple[Plan, float] | None:
     """The largest budget of MACs that, measured, takes no longer than this share of the dense network's time,
     and the share that it takes; None if none was found.
     """
     best, aim = None, share
     for _ in range(TRIES):
-        plan = predicted(graph, worth, multiple, aim, clocked)
+        plan = predicted(graph, worth, multiple, aim, clocked, losses)
         if plan is None:
             return best
         dense, small = timed(prunus.compact(graph.model, plan))
@@ -133,15 +142,23 @@ def as_quick(
 
 
 def predicted(
-    graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: float, clocked: Clocked
+    graph: ChannelGraph,
+    worth: torch.Tensor,
+    multiple: int,
+    share: float,
+    clocked: Clocked,
+    losses: Sequence[Losses] | None = None,
 ) -> Plan | None:
-    """The largest budget of MACs whose predicted time is within a share of the dense network's."""
+    """The largest budget of MACs whose predicted time is within a share of the dense network's; by `losses`
+    of every layer where they were measured, otherwise by scores that are compared between layers.
+    """
     low, high, best = 0.0, 1.0, None
     full = clocked.of(clocked.full)
     for _ in range(12):
         middle = (low + high) / 2
         try:
-            plan = prunus.plan(graph, worth, macs=middle, scope="global", round_to=multiple)
+            scope: Scope = "measured" if losses else "global"
+            plan = prunus.plan(graph, worth, macs=middle, scope=scope, losses=losses, round_to=multiple)
         except TargetError:
             low = middle
             continue

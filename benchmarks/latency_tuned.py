@@ -10,8 +10,9 @@ and after equal tuning.
 whose DIR holds one image of every class), makes a plan for a share of the measured latency, and finds
 the largest budgets of MACs that are as quick, all in turns on one thread; it wants a quiet machine. What is
 left is refitted on training samples, judged on test samples, and kept in --models. `tune` trains all of them
-equally, with as many seeds as it is told; nothing is timed then. Scores are l2 norms of channels, compared
-between layers.
+equally, with as many seeds as it is told; nothing is timed then. Channels are ranked by their l2 norms; how
+much goes of which layer is chosen by what it loses with each of them narrower, measured, and beside that by
+norms that are compared between layers.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import prunus
 from benchmarks import methods_subjects, tuned
 from benchmarks.environment import RESULTS
 from benchmarks.latency import RIVALS, about, as_quick
-from benchmarks.latency_tuned_table import AS_IT_IS, PLAN, table
+from benchmarks.latency_tuned_table import AS_IT_IS, BY_NORMS, MEASURED, PLAN, table
 from benchmarks.methods_subjects import IMAGENET, MOBILENET
 from benchmarks.rows import Row, add, kept, measured_before, record
 from benchmarks.stages import CLASSES, Material, add_training, dense_of, key_of, place
@@ -34,8 +35,10 @@ from prunus import models, scores, storage
 from prunus.compensation import refit
 from prunus.measure.machine import Here
 from prunus.measure.shapes import timed_layers
+from prunus.methods.sensitivity import sensitivity_of
 from prunus.planning.width_search import Clocked
 from prunus.plans.plan import Plan
+from prunus.tasks import Task
 from prunus.training import Calibration, recalibrate_if_better
 
 RESULT = RESULTS / "latency_tuned.json"
@@ -97,26 +100,30 @@ def plan(result: Row, options: argparse.Namespace, dense: nn.Module, samples: Ma
         row = key | {"way": way, "latency": reached, "dense_ms": milliseconds}
         row |= about(graph, scores.norm(graph), found) | {"samples": len(samples.measuring)}
         row |= {"accuracy": {"dense": before, "after": tuned.accuracy(network, samples, options)}}
+        choosing = argparse.Namespace(**vars(options) | {"choosing": True})
+        row["held_out"] = tuned.accuracy(network, samples, choosing)
         add(RESULT, result, row, record("benchmarks.latency_tuned", "onnxruntime", seed=0))
 
 
 def as_quick_as_planned(
     dense: nn.Module, samples: Material, share: float
 ) -> dict[str, tuple[Plan, float, float]]:
-    """The plan for a latency and the budgets of MACs that are as quick, with their measured share of the
+    """The plans for a latency and the budgets of MACs that are as quick, with their measured share of the
     dense network's time, and that time [ms].
     """
     graph = prunus.trace(dense, samples.example)
     worth, machine = scores.norm(graph), Here("onnxruntime")
+    losses = sensitivity_of(Task(samples.train, normalise=samples.normalise), graph, worth)
     layers = timed_layers(graph)
     tables = machine.tables(layers.shapes)
-    ours = prunus.plan(graph, worth, latency=share, runtime=machine, scope="global")
+    planned = partial(prunus.plan, graph, worth, latency=share, runtime=machine)
+    ours, by_norms = planned(scope="measured", losses=losses), planned(scope="global")
     with machine.stopwatch(dense, torch.randn_like(samples.example)) as timed:
-        whole, small = timed(prunus.compact(dense, ours))
-        found = {PLAN: (ours, small / whole, whole)}
+        whole, small, other = timed(*(prunus.compact(dense, one) for one in (ours, by_norms)))
+        found = {PLAN: (ours, small / whole, whole), BY_NORMS: (by_norms, other / whole, whole)}
         clocked = Clocked(graph, layers, [tables[shape] for shape in layers.shapes], whole)
-        for way, multiple in RIVALS:
-            rival = as_quick(graph, worth, multiple, small / whole, clocked, timed)
+        for way, multiple, known in ((MEASURED, 1, losses), *((*rival, None) for rival in RIVALS)):
+            rival = as_quick(graph, worth, multiple, small / whole, clocked, timed, known)
             if rival is None:
                 print(f"{way}: no budget is as quick", flush=True)
             else:
