@@ -112,9 +112,8 @@ ScopeName = Annotated[
     Option(
         "--scope",
         help=(
-            "The same share in every layer, one ranking of all (default of --latency by reconstruction), or "
-            "what is lost with each layer narrower, measured on training samples (default of --macs, "
-            "--params and --bytes with data)."
+            "The same share in every layer, one ranking of all, or what is lost with each layer narrower, "
+            "measured on training samples (default of --macs, --params, --bytes and --latency with data)."
         ),
         rich_help_panel=CHOICE,
     ),

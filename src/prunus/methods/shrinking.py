@@ -77,8 +77,8 @@ def shrink(
             "refit", and "none" without a task.
         scope: how much goes of which layer: "uniform", the same share of each, "global", by comparing the
             scores of all, or "measured", by what the network loses with each layer narrower. None =
-            "measured" for MACs, parameters and bytes, with a task; for a latency "global", where the score
-            allows it; else "uniform".
+            "measured" for MACs, parameters, bytes and a latency, with a task; for a latency without one
+            "global", where the score allows it; else "uniform".
         round_to: widths become multiples of this, or "auto".
         floor: channels that every layer keeps at least.
         protect: glob patterns of layers that stay whole.
@@ -129,10 +129,10 @@ def shrink(
 def usual_scope(
     kind: TargetKind, score: str | Callable[[ChannelGraph], Tensor], samples: bool
 ) -> Literal["uniform", "global", "measured"]:
-    """How much goes of which layer where nothing is said: a budget is met where least is lost, a rate is the
-    papers', and for a latency the score says what is lost, if it is in one currency. `samples`: whether there
-    are any to measure on.
+    """How much goes of which layer where nothing is said: a budget and a latency are met where least is lost,
+    a rate is the papers'; without samples the score says what is lost for a latency, if it is in one
+    currency. `samples`: whether there are any to measure on.
     """
-    if samples and kind in ("macs", "params", "bytes"):
+    if samples and kind in ("macs", "params", "bytes", "latency"):
         return "measured"
     return "global" if kind == "latency" and isinstance(score, str) and score in ONE_CURRENCY else "uniform"

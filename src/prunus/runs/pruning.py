@@ -70,8 +70,8 @@ class PruneSettings:
         score: what makes a channel worth keeping, also by a name that another package adds; None =
             reconstruction, or norm-l2 without data.
         scope: how much goes of which layer: the same share of each, by comparing the scores of all, or by
-            measured losses; None = by these for MACs, parameters and bytes, with data; by comparing for a
-            latency by a score that is an error or a loss; else the same share.
+            measured losses; None = by these for MACs, parameters, bytes and a latency, with data; by
+            comparing for a latency by a score that is an error or a loss, without; else the same share.
         round_to: widths become multiples of this, or "auto", what this machine computes at once.
         floor: channels that every layer keeps at least.
         blocks: residual blocks to leave out first, by the loss on held-out samples.
