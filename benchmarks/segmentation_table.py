@@ -68,7 +68,7 @@ def _means(several: dict[str, list[Row]]) -> list[str]:
     for recipe, some in several.items():
         lines.append(f"| **{recipe}** | | | | |")
         gone = spread([_gone(row["macs"]) for row in some], "{:.1f}")
-        found = [{"the original": row["before"], PRUNED: row["after"]} | _controls(row) for row in some]
+        found = [_networks(row) for row in some]
         for name in dict.fromkeys(name for each in found for name in each):
             pairs = [(each[name], row) for each, row in zip(found, some) if name in each]
             values = spread([one["test"]["IoU"] for one, _ in pairs])
@@ -95,11 +95,7 @@ def _runs(several: dict[str, list[Row]]) -> list[str]:
     for recipe, some in several.items():
         lines.append(f"| **{recipe}** | | | | | | |")
         for row in some:
-            values = [
-                f"{row[stage][part]['IoU']:.2f}"
-                for part in ("validation", "test")
-                for stage in ("before", "after")
-            ]
+            values = [f"{row[stage][part]['IoU']:.2f}" for part in PARTS for stage in ("before", "after")]
             fold = f", {row['fold']}" if row["folds"] else ""
             lines.append(
                 f"| {row['seed']}{fold} | {_gone(row['macs']):.1f} % | {row['params'][1]:,} |"
@@ -119,14 +115,15 @@ def _recipe(row: Row) -> str:
     )
 
 
-def _controls(row: Row) -> dict[str, Row]:
-    """By what they are called."""
-    found: dict[str, Row] = {"the original, trained on": row["control"]} if "control" in row else {}
-    return found | row.get("baselines", {})
+def _networks(row: Row) -> dict[str, Row]:
+    """What was measured of the original, the pruned one and their controls, by what they are called."""
+    found: dict[str, Row] = {"the original": row["before"], PRUNED: row["after"]}
+    control = {"the original, trained on": row["control"]} if "control" in row else {}
+    return found | control | row.get("baselines", {})
 
 
 def _section(row: Row) -> list[str]:
-    found = {"the original": row["before"], PRUNED: row["after"]} | _controls(row)
+    found = _networks(row)
     lines = [
         f"## {_name(row)}",
         "",

@@ -103,8 +103,12 @@ def upright_size(image: Image) -> tuple[int, int]:
 
 def _is_raw(image: Image) -> bool:
     """Whether its pixels lie in the file as they are."""
-    tiles: Any = getattr(image, "tile", ())  # how it is decoded: by what, where, from which byte, and how
-    return any(tile[0] == "raw" for tile in tiles)
+    return any(tile[0] == "raw" for tile in tiles_of(image))
+
+
+def tiles_of(image: Image) -> Any:
+    """How the parts of a file are decoded: by what, where, from which byte, and how."""
+    return getattr(image, "tile", ())
 
 
 def _is_on_its_side(image: Image) -> bool:

@@ -44,13 +44,7 @@ class Parts:
 
     def tell(self) -> None:
         """Warn of folders that are not read."""
-        if self.unread:
-            more = " …" if len(self.unread) > MOST_NAMED else ""
-            names = " and ".join(shown(path.name) for path in self.unread[:MOST_NAMED]) + more
-            warn(
-                f"In {shown(self.root)} {names} {'is' if len(self.unread) == 1 else 'are'} not read: the"
-                " parts of a set are named train, val and test."
-            )
+        tell_unread(self.root, [path.name for path in self.unread])
 
 
 def parts_of(root: Path) -> Parts:
@@ -65,6 +59,17 @@ def parts_of(root: Path) -> Parts:
     if test is None:
         test, held = held, None
     return Parts(root, train, test, held, unread)
+
+
+def tell_unread(place: Path, names: Sequence[str]) -> None:
+    """Warn of folders or arrays of a set, by their names, that are no part of it."""
+    if names:
+        more = " …" if len(names) > MOST_NAMED else ""
+        warn(
+            f"In {shown(place)} {' and '.join(map(shown, names[:MOST_NAMED]))}{more}"
+            f" {'is' if len(names) == 1 else 'are'} not read: the parts of a set are named train, val and"
+            " test."
+        )
 
 
 def folders_in(place: Path, names: Sequence[str] = ()) -> list[Path]:

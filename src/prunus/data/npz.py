@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from prunus._foundation.system_faults import refused
-from prunus._foundation.warned import warn
 from prunus._foundation.wording import MOST_SAID
 from prunus.data import limits
+from prunus.data.layout import tell_unread
 from prunus.data.paths import AnyPath, as_file, shown
 from prunus.data.unpack import RATIO
 from prunus.errors import DataError, PrunusError, clause
@@ -170,11 +170,7 @@ def _tell_unread(entries: list[str], found: Mapping[Part, tuple[str, str]], file
         for name in names
         if name not in read and len(words := name.lower().split("_")) <= 2 and {*words} & {*INPUTS}
     ]
-    if unread:
-        warn(
-            f"In {shown(file)} {' and '.join(map(_short, unread[:4]))} {'is' if len(unread) == 1 else 'are'}"
-            " not read: the parts of a set are named train, val and test."
-        )
+    tell_unread(file, [_short(name) for name in unread])
 
 
 def _spelled(parts: tuple[str, ...], kinds: tuple[str, ...]) -> tuple[str, ...]:

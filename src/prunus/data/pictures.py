@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prunus._foundation.warned import warn
 from prunus.data import limits
-from prunus.data.decode import SUFFIXES, WHOLE_NUMBERS, opened, upright
+from prunus.data.decode import SUFFIXES, WHOLE_NUMBERS, opened, tiles_of, upright
 from prunus.data.folder import GREY
 from prunus.data.layout import IMAGE_FOLDERS, MASK_FOLDERS, pictures_and_masks
 from prunus.data.paths import AnyPath, as_file, as_folder, is_file, listed, shown
@@ -136,9 +136,7 @@ def _colours(image: Image) -> Image:
 
 def _check_levels(path: Path, image: Image) -> None:
     """Raises DataError for a mask whose decoder, once it runs, gives other labels than are stored."""
-    tiles: Any = getattr(
-        image, "tile", ()
-    )  # how its file is decoded: by what, where, from which byte, and how
+    tiles = tiles_of(image)
     for decoder, _, _, how in tiles:
         if decoder.startswith("ppm") and how[-1] not in _LEVELS:
             raise DataError(
