@@ -8,6 +8,7 @@ runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor
@@ -44,19 +45,30 @@ def counts(twin: Twin) -> dict[tuple[str, str], Any]:
 
 def listen(twin: Twin, inputs: Arguments, seed: int = 0) -> tuple[Program, bool]:
     """The operators that a forward calls on a twin, and whether the next forward may call others."""
-    listener, before = Listener(seed=seed), counts(twin)
-    tensors = tensors_in_modules(twin.modules)
+    listener, tensors = Listener(seed=seed), tensors_in_modules(twin.modules)
     for tensor in tensors.values():
         listener.fix(tensor)
-    tell_numbers(listener, twin.numbers, tensors)
+    outputs, varies = run_once(listener, twin, inputs, tensors)
+    return program_of(listener.records, tensors_in(outputs), twin.modules), varies
+
+
+def run_once(
+    painter: Painter,
+    twin: Twin,
+    inputs: Arguments,
+    tensors: Mapping[str, Tensor],
+    watch: AbstractContextManager[Any] | None = None,
+) -> tuple[Any, bool]:
+    """What a forward returns, and whether the next one on the same twin may be another."""
+    before = counts(twin)
+    tell_numbers(painter, twin.numbers, tensors)
     args, kwargs = to_meta(inputs)
-    outputs = run(listener, twin, args, kwargs)
-    count_on(listener, twin, tensors)
-    program = program_of(listener.records, tensors_in(outputs), twin.modules)
-    return program, listener.drew or counts(twin) != before
+    outputs = run(painter, twin, args, kwargs, watch)
+    _count_on(painter, twin, tensors)
+    return outputs, painter.drew or counts(twin) != before
 
 
-def count_on(painter: Painter, twin: Twin, tensors: Mapping[str, Tensor]) -> None:
+def _count_on(painter: Painter, twin: Twin, tensors: Mapping[str, Tensor]) -> None:
     """Let the next forward of a twin read what this one counted in small buffers of real numbers."""
     twin.numbers.update(
         {name: value for name in twin.numbers if (value := painter.value_of(tensors[name])) is not None}
@@ -78,4 +90,4 @@ def _is_count(buffer: Tensor) -> bool:
     )
 
 
-__all__ = ["count_on", "counts", "listen", "passes"]
+__all__ = ["counts", "listen", "passes", "run_once"]

@@ -19,15 +19,14 @@ from prunus.errors import ArgumentError, PrunusError, TraceError, clause
 from prunus.paint.build import build
 from prunus.paint.canvas import Canvas
 from prunus.paint.constants import keep_sizes_out
-from prunus.paint.forward import run, tell_numbers
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.inputs import Arguments, Inputs, as_arguments, map_tensors, tensors_in, to_meta, two_of
+from prunus.paint.inputs import Arguments, Inputs, as_arguments, map_tensors, tensors_in, two_of
 from prunus.paint.model_copy import meta_twin, unwrap, walk
 from prunus.paint.modes import trains_alike
 from prunus.paint.nests import held_by_functions, read_once, said_in
 from prunus.paint.neutral import neutral_sources
 from prunus.paint.painter import Painter
-from prunus.paint.passes import count_on, counts, listen, passes
+from prunus.paint.passes import listen, passes, run_once
 from prunus.paint.program import Program, program_of, same_program
 from prunus.paint.records import Mark
 from prunus.paint.rules.extended import load_rules
@@ -171,16 +170,11 @@ def _paint(
     for seed in range(after):
         listen(twin, inputs, seed)
     sources, state = paint_sources(painter, twin.modules, neutral), state_of(twin.modules)
-    before = counts(twin)
     tensors = {source.name: source.tensor for source in sources}
     numbers = dict(twin.numbers)
-    tell_numbers(painter, numbers, tensors)
     log = SiteLog(painter.running, painter.records) if watched else None
-    args, kwargs = to_meta(inputs)
-    outputs = run(painter, twin, args, kwargs, log or nullcontext())
+    outputs, varies = run_once(painter, twin, inputs, tensors, log or nullcontext())
     pin_outputs(painter, type(model).__name__, outputs)
-    count_on(painter, twin, tensors)
-    varies = painter.drew or counts(twin) != before
     twin.numbers.update(numbers)  # as it was traced
     return _Run(painter, twin, sources, tuple(tensors_in(outputs)), log, state, inputs, after, varies)
 
